@@ -1,0 +1,281 @@
+"""The only door to open_clip: a frozen CLIP that encodes images, texts, and texts with a learned context.
+
+In: a model in open_clip's words (``--model``, ``--pretrained``). Out: unit embeddings, float32.
+"""
+
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from jaxtyping import Float, Int
+from open_clip.transformer import text_global_pool
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ccr_diag.embedded import MODEL_DIR
+from ccr_diag.errors import BadConfig, BadData, nearest
+
+EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A frozen image and text tower.
+
+    Args:
+        name: the model in open_clip's words, with its pretrained tag or file.
+        fingerprint: sha256 over the weights; features and checkpoints are tied to it.
+        scale: τ, the exponential of the learned logit scale.
+        bias: the learned logit bias, if the model has one.
+    """
+
+    name: str
+    model: nn.Module
+    tokenizer: Callable[..., Tensor]
+    preprocess: Callable[[Image.Image], Tensor]
+    fingerprint: str
+    scale: float
+    bias: float | None
+    device: torch.device
+    precision: str
+
+    @property
+    def context_length(self) -> int:
+        """Longest text, in tokens."""
+        return int(getattr(self.tokenizer, "context_length", 77))
+
+    @property
+    def token_embedding(self) -> nn.Module:
+        """The module that turns token ids into vectors, where learned context enters."""
+        return _token_embedding(self.model)
+
+    def autocast(self) -> torch.autocast:
+        """The precision asked for, on this device."""
+        dtype = {"fp32": torch.float32, "amp_bf16": torch.bfloat16, "amp": torch.float16}[
+            self.precision
+        ]
+        return torch.autocast(self.device.type, dtype, enabled=self.precision != "fp32")
+
+    @torch.inference_mode()
+    def encode_images(
+        self, images: Float[Tensor, "images 3 height width"]
+    ) -> Float[Tensor, "images dim"]:
+        """Unit embeddings of preprocessed images, float32 on the CPU."""
+        with self.autocast():
+            features = self.model.encode_image(images.to(self.device))  # type: ignore[operator]
+        return F.normalize(features.float(), dim=-1).cpu()
+
+    def tokenize(self, texts: Sequence[str]) -> Int[Tensor, "texts tokens"]:
+        """Token ids; a text that the tower would cut is refused.
+
+        Raises:
+            BadData: a text is longer than the context.
+        """
+        ids = self.tokenizer(list(texts))
+        room = ids.shape[1]
+        longer = self.tokenizer(list(texts), context_length=room + 64)
+        cut = longer[:, :room].ne(ids).any(dim=1) | longer[:, room:].ne(longer[:, -1:]).any(dim=1)
+        if cut.any():
+            text = texts[int(cut.nonzero()[0])]
+            raise BadData(
+                f"A prompt must fit the text tower's {self.context_length} tokens, but {text!r} is longer; "
+                "shorten the class name or learn fewer context tokens."
+            )
+        return ids.to(self.device)
+
+    def encode_text(
+        self,
+        ids: Int[Tensor, "texts tokens"],
+        context: Float[Tensor, "context width"] | None = None,
+        at: int = 1,
+    ) -> Float[Tensor, "texts dim"]:
+        """Unit embeddings of token ids, float32, differentiable in the context.
+
+        Args:
+            ids: token ids with placeholders where the context goes.
+            context: vectors that replace the embeddings of tokens ``at … at + context − 1``.
+            at: position of the first of them.
+        """
+        with self.autocast(), _learned_context(self.token_embedding, context, at):
+            if _stops_at_last_end(self.model):
+                features = _encode_to_last_end(self.model, ids)
+            else:
+                features = self.model.encode_text(ids)  # type: ignore[operator]
+        return F.normalize(features.float(), dim=-1)
+
+
+def load_backbone(
+    model: str = EMBEDDED,
+    pretrained: str | None = None,
+    device: str = "auto",
+    precision: str = "fp32",
+) -> Backbone:
+    """Load a CLIP by its open_clip name and freeze it.
+
+    Args:
+        model: ``embedded``, a built-in name such as ``ViT-B-16``, ``local-dir:PATH`` or ``hf-hub:ORG/REPO``.
+        pretrained: weights tag or file, for built-in names.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        precision: ``fp32``, ``amp_bf16`` or ``amp``.
+
+    Raises:
+        BadConfig: unknown model, missing weights, activation that does not fit the weights.
+    """
+    where = _device(device)
+    source = f"local-dir:{MODEL_DIR}" if model == EMBEDDED else model
+    if ":" not in source:
+        _check_builtin(source, pretrained)
+    try:
+        with _quiet():
+            loaded, preprocess = open_clip.create_model_from_pretrained(
+                source, pretrained=pretrained, device=where
+            )
+            tokenizer = open_clip.get_tokenizer(source, **_tokenizer_files(source))
+    except UserWarning as mismatch:  # open_clip warns where results would silently be wrong
+        raise BadConfig(
+            f"The model must have the activation that its weights were trained with; open_clip says: {mismatch}"
+        ) from mismatch
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BadConfig(
+            f"Model {model!r} with pretrained={pretrained!r} could not be loaded ({reason}); check the name, the file, and that weights are on this disk."
+        ) from error
+    loaded.eval().requires_grad_(False)
+    bias = getattr(loaded, "logit_bias", None)
+    return Backbone(
+        name=model if pretrained is None else f"{model}:{pretrained}",
+        model=loaded,
+        tokenizer=tokenizer,
+        preprocess=preprocess,
+        fingerprint=_fingerprint(loaded, preprocess),
+        scale=float(loaded.logit_scale.exp()),
+        bias=None if bias is None else float(bias),
+        device=where,
+        precision=precision,
+    )
+
+
+def _device(device: str) -> torch.device:
+    """The device meant by ``auto`` or by its name."""
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _check_builtin(model: str, pretrained: str | None) -> None:
+    """A built-in name needs to exist and to come with weights."""
+    if model not in open_clip.list_models():
+        raise BadConfig(
+            f"The model must be 'embedded', a name that open_clip knows, local-dir:PATH or hf-hub:ORG/REPO, but got {model!r}{nearest(model, open_clip.list_models())}"
+        )
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if pretrained is None:
+        raise BadConfig(
+            f"Model {model!r} needs --pretrained, a tag ({', '.join(tags) or 'none known'}) or a weights file, as random weights are never used."
+        )
+    if pretrained not in tags and not Path(pretrained).is_file():
+        raise BadConfig(
+            f"--pretrained of {model!r} must be a known tag or a weights file, but got {pretrained!r}{nearest(pretrained, tags)}"
+        )
+
+
+def _tokenizer_files(source: str) -> dict[str, str]:
+    """Files that a local model's tokenizer names relative to the model's folder."""
+    config = Path(source.removeprefix("local-dir:")) / "open_clip_config.json"
+    if not source.startswith("local-dir:") or not config.is_file():
+        return {}
+    settings = json.loads(config.read_text())["model_cfg"]["text_cfg"].get("tokenizer_kwargs", {})
+    return {"bpe_path": str(config.parent / settings["bpe_path"])} if "bpe_path" in settings else {}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No log lines from open_clip; its warning about a wrong activation becomes an error."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", message="QuickGELU mismatch", category=UserWarning)
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _fingerprint(model: nn.Module, preprocess: object) -> str:
+    """sha256 over the names and bytes of all weights and over the preprocessing."""
+    digest = hashlib.sha256(repr(preprocess).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(
+            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
+    return digest.hexdigest()
+
+
+def _token_embedding(model: Any) -> nn.Module:
+    """The token embedding of CLIP, of a custom text tower, or of a Hugging Face tower."""
+    text = getattr(model, "text", model)
+    found = getattr(text, "token_embedding", None)
+    if found is None:
+        found = text.transformer.get_input_embeddings()
+    return found  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _learned_context(
+    embedding: nn.Module, context: Float[Tensor, "context width"] | None, at: int
+) -> Iterator[None]:
+    """While open, the embeddings at ``at … at + context − 1`` are the context's vectors, in every text."""
+    if context is None:
+        yield
+        return
+
+    def replace(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        middle = context.to(output.dtype).expand(len(output), -1, -1)
+        return torch.cat([output[:, :at], middle, output[:, at + len(context) :]], dim=1)
+
+    handle = embedding.register_forward_hook(replace)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _stops_at_last_end(model: Any) -> bool:
+    """Whether this is CLIP's own causal tower, in which nothing after the end token matters."""
+    return (
+        type(model) is open_clip.CLIP
+        and getattr(model, "attn_mask", None) is not None
+        and getattr(model, "text_pool_type", None) in ("argmax", "eos")
+    )
+
+
+def _encode_to_last_end(model: Any, ids: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts dim"]:
+    """``model.encode_text(ids)`` without the columns after the last end token: the same numbers, sooner."""
+    eos = getattr(model, "text_eos_id", None)
+    ends = (
+        ids.argmax(dim=1) if model.text_pool_type == "argmax" else (ids == eos).int().argmax(dim=1)
+    )
+    length = int(ends.max()) + 1
+    dtype = model.transformer.get_cast_dtype()
+    x = model.token_embedding(ids[:, :length]).to(dtype) + model.positional_embedding[:length].to(
+        dtype
+    )
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    pooled = text_global_pool(x, ids[:, :length], model.text_pool_type, eos_token_id=eos)
+    projection = model.text_projection
+    if projection is None:
+        return pooled
+    return projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection

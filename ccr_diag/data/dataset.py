@@ -1,0 +1,128 @@
+"""The record that every data set becomes: names, labels and a way to open each image.
+
+In: whatever an adapter of this folder reads. Out: ``MultiLabelDataset``, from which ``features.py``
+opens the images and everything later takes the labels.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Int
+from PIL import Image
+
+from ccr_diag.arrays import Labels
+from ccr_diag.errors import BadData, nearest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class MultiLabelDataset:
+    """Images, and for each image and class whether it is present (1), absent (0) or unknown (−1).
+
+    Args:
+        name: how the user asks for it, e.g. ``scenes:twemoji``.
+        split: which part of it this is, or ``all``.
+        class_names: one name a class.
+        new: classes that are never labelled in tuning.
+        labels: (images, classes).
+        image_ids: one name an image.
+        digest: content key of image i; equal keys mean equal pixels.
+        open_image: image i as RGB.
+
+    Raises:
+        BadData: nothing in it, lengths that disagree, a label value other than 1, 0, −1, or a
+        repeated
+            class name or image id.
+    """
+
+    name: str
+    split: str
+    class_names: tuple[str, ...]
+    new: Bool[np.ndarray, " classes"]
+    labels: Labels
+    image_ids: tuple[str, ...]
+    digest: Callable[[int], str]
+    open_image: Callable[[int], Image.Image]
+
+    def __post_init__(self) -> None:
+        n_images, n_classes = self.labels.shape
+        where = f"Data set {self.name}, split {self.split}"
+        if not (n_images and n_classes):
+            raise BadData(
+                f"{where} needs at least one image and one class, but has {n_images} images and "
+                f"{n_classes} classes."
+            )
+        if not len(self.class_names) == len(self.new) == n_classes:
+            raise BadData(
+                f"{where} needs one name and one new flag for each of its {n_classes} label "
+                f"columns, but has {len(self.class_names)} names and {len(self.new)} flags."
+            )
+        if len(self.image_ids) != n_images:
+            raise BadData(
+                f"{where} needs one id for each of its {n_images} label rows, but has "
+                f"{len(self.image_ids)} ids."
+            )
+        wrong = self.labels[(self.labels < -1) | (self.labels > 1)]
+        if len(wrong):
+            raise BadData(
+                f"{where} needs labels 1 (present), 0 (absent) or -1 (unknown), but holds "
+                f"{wrong[0]}."
+            )
+        for what, names in (("class name", self.class_names), ("image id", self.image_ids)):
+            name, times = Counter(names).most_common(1)[0]
+            if times > 1:
+                raise BadData(f"{where} needs every {what} once, but has {name!r} {times} times.")
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def subset(
+        self, rows: Int[np.ndarray, " rows"] | Bool[np.ndarray, " images"]
+    ) -> "MultiLabelDataset":
+        """These images, in this order.
+
+        Args:
+            rows: row numbers, or a mask over the images.
+        """
+        rows = np.arange(len(self))[rows]
+        chosen: tuple[int, ...] = tuple(rows.tolist())
+        return replace(
+            self,
+            labels=self.labels[rows],
+            image_ids=tuple(self.image_ids[i] for i in chosen),
+            digest=partial(_of_row, self.digest, chosen),
+            open_image=partial(_of_row, self.open_image, chosen),
+        )
+
+    def with_new(self, names: Iterable[str]) -> "MultiLabelDataset":
+        """The same images with these classes, and no others, marked as new.
+
+        Args:
+            names: class names.
+
+        Raises:
+            BadData: a name that is no class, or no class left to tune on.
+        """
+        wanted = set(names)
+        unknown = sorted(wanted - set(self.class_names))
+        if unknown:
+            raise BadData(
+                f"New classes must be classes of {self.name}, but {unknown[0]!r} is none"
+                f"{nearest(unknown[0], self.class_names)}"
+            )
+        if len(wanted) == len(self.class_names):
+            raise BadData(
+                f"At least one class of {self.name} must stay a base class to tune on, but all "
+                f"{len(wanted)} are named as new; name fewer."
+            )
+        return replace(self, new=np.array([name in wanted for name in self.class_names]))
+
+
+def _of_row(read: Callable[[int], T], rows: tuple[int, ...], i: int) -> T:
+    """What the whole data set reads for row ``i`` of a subset."""
+    return read(rows[i])

@@ -1,0 +1,217 @@
+"""One run, from a config to a finished run folder.
+
+load data and backbone → draw the shots → features → probability map → tune → checkpoint
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ccr_diag.arrays import BIAS_RULES, ProbabilityMap, fit_map
+from ccr_diag.backbone import Backbone
+from ccr_diag.checkpoint import load_checkpoint, restore, save_checkpoint
+from ccr_diag.config import FinetuneConfig, load_config
+from ccr_diag.data.dataset import MultiLabelDataset
+from ccr_diag.data.fewshot import k_shot
+from ccr_diag.data.groups import class_groups
+from ccr_diag.errors import BadConfig, BadData
+from ccr_diag.features import image_features
+from ccr_diag.frameworks import FRAMEWORKS
+from ccr_diag.losses import REGULARIZERS
+from ccr_diag.losses.ccr import CCR
+from ccr_diag.prompts import zero_shot_embeddings
+from ccr_diag.runs import CHECKPOINT, CONFIG, DONE, LOG, is_done, versions, write_text
+from ccr_diag.tune import Tuning, start_tuning, tune
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Shots:
+    """The training images of a run.
+
+    Args:
+        rows: their rows in the training split.
+        features: unit image features, (images, dim).
+        labels: labels of the base classes, (images, base classes).
+    """
+
+    rows: Int[np.ndarray, " images"]
+    features: Float[Tensor, "images dim"]
+    labels: Int[np.ndarray, "images classes"]
+
+
+def finetune(
+    config: FinetuneConfig,
+    folder: Path,
+    *,
+    backbone: Backbone,
+    train: MultiLabelDataset,
+    progress: Progress = lambda stage, done, total: None,
+) -> Path:
+    """Tune on a data set's training split and leave a finished run in ``folder``.
+
+    A folder that holds an unfinished run of the same config is gone on with; a finished one is left as it is.
+
+    Args:
+        config: the settings.
+        folder: the run folder.
+        backbone: the frozen CLIP that the config names.
+        train: the training split that the config names, with its new classes marked.
+        progress: told the stage, the units done and the units in all.
+
+    Returns:
+        The checkpoint file.
+
+    Raises:
+        BadConfig: the folder holds a run of another config.
+        BadData: no base class is left to tune on.
+        RunFailed: the loss stopped being a number, or no space is left.
+    """
+    base = ~train.new
+    if not base.any():
+        raise BadData(
+            f"Tuning needs base classes, but all {len(base)} classes are declared new; declare fewer."
+        )
+    _claim(folder, config)
+    if is_done(folder):
+        return folder / CHECKPOINT
+    names = [name for name, is_base in zip(train.class_names, base, strict=True) if is_base]
+    shots = draw_shots(
+        config, backbone, train, lambda done, total: progress("features", done, total)
+    )
+    zero_shot = zero_shot_embeddings(backbone, train.class_names)
+    scale = config.scale or backbone.scale
+    zero_shot_scores = (shots.features @ zero_shot[base].T).numpy()
+    start = fit_map(config.bias, scale, zero_shot_scores, shots.labels, backbone.bias)
+
+    framework = FRAMEWORKS[config.framework](
+        backbone, names, config.n_context, config.context_init, config.seed
+    )
+    tuning = start_tuning(framework, start.bias, config)
+    facts = _facts(config, backbone, train, shots, start)
+    facts["maps"] = {"zero-shot": _maps(backbone, scale, zero_shot_scores, shots.labels)}
+    path = folder / CHECKPOINT
+    if path.exists():
+        saved = load_checkpoint(path)
+        saved.require_backbone(backbone)
+        saved.require_classes(train.class_names)
+        restore(tuning, saved)
+    regularizer = _regularizer(config, zero_shot[base].to(backbone.device))
+    labels = torch.from_numpy(shots.labels)
+    for record in tune(
+        tuning,
+        shots.features,
+        labels,
+        scale,
+        regularizer,
+        config,
+        lambda done, total: progress("steps", done, total),
+    ):
+        # The log first: an epoch that is logged but not saved is run, and logged, again.
+        _log(folder, asdict(record))
+        save_checkpoint(path, tuning, facts)
+    _finish(folder, tuning, facts, config, backbone, shots, scale)
+    return path
+
+
+def draw_shots(
+    config: FinetuneConfig,
+    backbone: Backbone,
+    train: MultiLabelDataset,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Shots:
+    """The k-shot images of the base classes, with their features."""
+    labels = train.labels[:, ~train.new]
+    rows = k_shot(labels, config.shots, config.seed) if config.shots else np.arange(len(train))
+    features = image_features(backbone, train.subset(rows), progress=progress)
+    return Shots(rows, features, labels[rows])
+
+
+def _claim(folder: Path, config: FinetuneConfig) -> None:
+    """Write the config, or find that the folder already belongs to the same one."""
+    path = folder / CONFIG
+    if path.exists() and load_config(path) != config:
+        raise BadConfig(
+            f"A run goes on with the settings it began with, but {path} holds others; choose another --output or add --overwrite."
+        )
+    write_text(path, config.to_toml())
+
+
+def _regularizer(config: FinetuneConfig, zero_shot: Float[Tensor, "classes dim"]) -> CCR | None:
+    """CCR towards the zero-shot text correlation of the base classes, or none."""
+    if config.regularizer == "none":
+        return None
+    centre = None if config.target == "auto" else config.target == "centred"
+    return REGULARIZERS[config.regularizer](zero_shot, config.estimator, config.reduction, centre)
+
+
+def _maps(
+    backbone: Backbone,
+    scale: float,
+    scores: Float[np.ndarray, "images classes"],
+    labels: Int[np.ndarray, "images classes"],
+) -> dict[str, dict[str, Any]]:
+    """Each bias rule's map for these training scores; ``learned`` only where it was learned."""
+    rules = [
+        r for r in BIAS_RULES if r != "learned" and not (r == "model" and backbone.bias is None)
+    ]
+    return {rule: fit_map(rule, scale, scores, labels, backbone.bias).as_dict() for rule in rules}
+
+
+def _facts(
+    config: FinetuneConfig,
+    backbone: Backbone,
+    train: MultiLabelDataset,
+    shots: Shots,
+    start: ProbabilityMap,
+) -> dict[str, Any]:
+    """What a checkpoint records beside its tensors."""
+    base = ~train.new
+    return {
+        "config": config.as_dict(),
+        "class_names": list(train.class_names),
+        "new": [n for n, is_base in zip(train.class_names, base, strict=True) if not is_base],
+        "groups": list(class_groups(train.labels, train.new)),
+        "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},
+        "map": start.as_dict(),
+        "images": [train.image_ids[i] for i in shots.rows],
+        "shots": (shots.labels == 1).sum(axis=0).tolist(),
+        "versions": versions(),
+    }
+
+
+def _log(folder: Path, record: dict[str, Any]) -> None:
+    """Append one epoch to the log."""
+    path = folder / LOG
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    kept = [line for line in lines if line["epoch"] < record["epoch"]]
+    write_text(path, "".join(json.dumps(line) + "\n" for line in [*kept, record]))
+
+
+def _finish(
+    folder: Path,
+    tuning: Tuning,
+    facts: dict[str, Any],
+    config: FinetuneConfig,
+    backbone: Backbone,
+    shots: Shots,
+    scale: float,
+) -> None:
+    """Fit the maps of the tuned scores, save for the last time, and mark the run as done."""
+    with torch.no_grad():
+        scores = tuning.framework(shots.features.to(backbone.device)).float().cpu().numpy()
+    facts["maps"]["tuned"] = _maps(backbone, scale, scores, shots.labels)
+    if config.loss == "ranking" and config.bias != "learned":
+        facts["map"] = facts["maps"]["tuned"][config.bias]
+    elif config.bias == "learned":
+        facts["map"] = ProbabilityMap(scale, float(tuning.bias.detach()), "learned").as_dict()
+    save_checkpoint(folder / CHECKPOINT, tuning, facts)
+    write_text(folder / DONE, "")

@@ -1,0 +1,91 @@
+"""Class-wise Covariance Regularisation: logits and labels of a batch in, one number out.
+
+    L_cov = ‖C̃ − Σ_text‖_F²,    added to a loss as  L = L_BCE + λ·L_cov
+
+C̃ is the correlation of predicted absence in the batch (``ccr_diag.covariance``), Σ_text the fixed
+similarity of the zero-shot class texts. Both diagonals are 1 by definition: only pairs i ≠ j enter.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ccr_diag.covariance import CENTRED, check_estimator, predicted_correlation, text_correlation
+from ccr_diag.errors import BadConfig, nearest
+
+REDUCTIONS = ("mean", "sum")
+
+
+@dataclass(frozen=True, eq=False)
+class CCR:
+    """The regulariser: call it with logits and labels.
+
+    A dead class (see ``predicted_correlation``) is in no pair. A batch without a live pair gives 0;
+    so does a single image with a centred estimator, where every class is dead.
+
+    Args:
+        target: Σ_text, (classes, classes), in the class order of the logits; see ``from_text``.
+        estimator: a key of ``covariance.ESTIMATORS``.
+        reduction: "mean" over the pairs i ≠ j of live classes, or "sum", as the paper writes it.
+            With all classes alive, λ_mean = C·(C − 1)·λ_sum gives the same objective.
+
+    Raises:
+        BadConfig: unknown estimator or reduction, or a target that is not square.
+    """
+
+    target: Float[Tensor, "classes classes2"]
+    estimator: str = "uncentred"
+    reduction: str = "mean"
+
+    def __post_init__(self) -> None:
+        check_estimator(self.estimator)
+        if self.reduction not in REDUCTIONS:
+            raise BadConfig(
+                f"The reduction must be a known one, but got {self.reduction!r}"
+                f"{nearest(self.reduction, REDUCTIONS)}"
+            )
+        if self.target.shape[0] != self.target.shape[1]:
+            raise BadConfig(
+                f"The CCR target must be a (classes, classes) matrix, but got shape "
+                f"{tuple(self.target.shape)}; make it with text_correlation."
+            )
+
+    @classmethod
+    def from_text(
+        cls,
+        text_embeddings: Float[Tensor, "classes dim"],
+        estimator: str = "uncentred",
+        reduction: str = "mean",
+        centre: bool | None = None,
+    ) -> "CCR":
+        """CCR towards the cosines of these zero-shot class text embeddings.
+
+        Args:
+            text_embeddings: (classes, dim), in the class order of the logits.
+            estimator: a key of ``covariance.ESTIMATORS``.
+            reduction: "mean" or "sum".
+            centre: centre the embeddings first; by default as the estimator needs it.
+        """
+        check_estimator(estimator)
+        if centre is None:
+            centre = CENTRED[estimator]
+        return cls(text_correlation(text_embeddings.detach(), centre), estimator, reduction)
+
+    def __call__(
+        self, logits: Float[Tensor, "images classes"], labels: Int[Tensor, "images classes"]
+    ) -> Float[Tensor, ""]:
+        """L_cov of this batch."""
+        return self.with_dead_count(logits, labels)[0]
+
+    def with_dead_count(
+        self, logits: Float[Tensor, "images classes"], labels: Int[Tensor, "images classes"]
+    ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
+        """L_cov of this batch, and the number of dead classes that it leaves out."""
+        correlation, alive = predicted_correlation(logits, labels, self.estimator)
+        pairs = (alive[:, None] & alive).fill_diagonal_(False)
+        squared = (correlation - self.target.to(correlation)).square()
+        total = (squared * pairs).sum()
+        if self.reduction == "mean":
+            total = total / pairs.sum().clamp(min=1)
+        return total, (~alive).sum()

@@ -1,0 +1,118 @@
+"""The run folder: names of its files, whole-or-nothing writes, what made it, and when it is done.
+
+config.toml              settings, as ``ccr-diag finetune --config`` takes them back
+checkpoint.safetensors   learned tensors, optimizer, and everything needed to rebuild
+log.jsonl                one line an epoch
+DONE                     written last: a folder without it is unfinished
+"""
+
+import errno
+import os
+import platform
+import re
+import shutil
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from ccr_diag.errors import OutputExists, RunFailed
+
+CONFIG, CHECKPOINT, LOG, DONE = "config.toml", "checkpoint.safetensors", "log.jsonl", "DONE"
+RESULTS, TABLES_MARKDOWN, TABLES_CSV = "results.json", "tables.md", "tables.csv"
+PREDICTIONS, FIGURES, RUNS = "predictions", "figures", "runs"
+
+OWN_NAMES = re.compile(
+    "|".join(
+        map(
+            re.escape,
+            (
+                CONFIG,
+                CHECKPOINT,
+                LOG,
+                DONE,
+                RESULTS,
+                TABLES_MARKDOWN,
+                TABLES_CSV,
+                PREDICTIONS,
+                FIGURES,
+                RUNS,
+            ),
+        )
+    )
+    + r"|split-\d+|\..*\.\d+\..*"  # the last: a partial file of a killed run
+)
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a file beside ``path``, then rename it: readers see the old file or the new one.
+
+    Raises:
+        RunFailed: no space is left; the old file, if any, is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last, as some writers (numpy) append one to names that lack it.
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RunFailed(
+            f"Writing needs free space, but there is none left for {path}; "
+            "free some and run the same command with --resume."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    write_atomically(path, lambda partial: _write_utf8(partial, text))
+
+
+def _write_utf8(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def is_done(folder: Path) -> bool:
+    """Whether the run in this folder reached its end."""
+    return (folder / DONE).exists()
+
+
+def prepare_output(folder: Path, *, resume: bool = False, overwrite: bool = False) -> None:
+    """Make sure that writing into ``folder`` loses nothing.
+
+    Raises:
+        OutputExists: the folder holds files and neither ``resume`` nor ``overwrite`` was asked for.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputExists(
+            f"The output must be a folder, but {folder} is a file; choose another --output."
+        )
+    if folder.exists() and any(folder.iterdir()):
+        if overwrite:
+            _check_own(folder)
+            shutil.rmtree(folder)
+        elif not resume:
+            raise OutputExists(
+                f"The output folder must be new or empty, but {folder} holds files; "
+                "add --resume to go on with it, --overwrite to replace it, or choose another --output."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse to delete a folder that holds anything this program does not write."""
+    foreign = [entry.name for entry in folder.iterdir() if not OWN_NAMES.fullmatch(entry.name)]
+    if foreign:
+        raise OutputExists(
+            f"--overwrite only replaces what ccr-diag wrote, but {folder} also holds {sorted(foreign)[0]!r}; "
+            "choose another --output."
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions that the numbers of a run may depend on."""
+    packages = ("ccr-diag", "torch", "open_clip_torch", "numpy", "scipy", "scikit-learn")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}

@@ -1,0 +1,151 @@
+"""The training loop: frozen image features and labels in, learned prompts out.
+
+    L = L_loss(z, y) + λ · L_reg(z, y),   z = τ·s + b
+
+SGD with momentum; the learning rate holds at a small value while warming up, then follows a cosine over
+the epochs (CoOp's recipe). The order of images in an epoch depends on (seed, epoch) alone, so a run that
+was interrupted between epochs and resumed ends with the same numbers.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int8
+from torch import Tensor, nn
+
+from ccr_diag.config import FinetuneConfig
+from ccr_diag.errors import RunFailed
+from ccr_diag.losses import LOSSES
+from ccr_diag.losses.ccr import CCR
+from ccr_diag.losses.ranking import SCALE as RANKING_SCALE
+
+
+@dataclass
+class Tuning:
+    """The state of a run between two epochs.
+
+    Args:
+        framework: scores images; its parameters are learned.
+        bias: b of the probability map; learned when it requires a gradient.
+        optimizer: SGD over what is learned.
+        epoch: epochs done.
+    """
+
+    framework: nn.Module
+    bias: nn.Parameter
+    optimizer: torch.optim.SGD
+    epoch: int = 0
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """Means over the steps of one epoch; ``dead`` counts the classes that CCR could not see."""
+
+    epoch: int
+    loss: float
+    regularizer: float
+    dead: float
+    rate: float
+    bias: float
+
+
+def start_tuning(framework: nn.Module, bias: float, config: FinetuneConfig) -> Tuning:
+    """A run at its beginning. The bias is not decayed: it is a location, not a weight."""
+    device = next(framework.parameters()).device
+    b = nn.Parameter(torch.tensor(bias, device=device), requires_grad=config.bias == "learned")
+    groups = [
+        {"params": list(framework.parameters()), "weight_decay": config.weight_decay},
+        {"params": [b] if b.requires_grad else [], "weight_decay": 0.0},
+    ]
+    return Tuning(
+        framework, b, torch.optim.SGD(groups, lr=config.peak_rate, momentum=config.momentum)
+    )
+
+
+def learning_rate(config: FinetuneConfig, epoch: int) -> float:
+    """η of an epoch: the warm-up rate, then η_peak·½(1 + cos(π·epoch/epochs))."""
+    if epoch < config.warmup_epochs:
+        return config.warmup_rate
+    return config.peak_rate * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
+
+
+def tune(
+    tuning: Tuning,
+    features: Float[Tensor, "images dim"],
+    labels: Int8[Tensor, "images classes"],
+    scale: float,
+    regularizer: CCR | None,
+    config: FinetuneConfig,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[EpochRecord]:
+    """Run the epochs that are left, and yield after each one.
+
+    Args:
+        tuning: where the run stands; changed in place.
+        features: unit image features.
+        labels: 1, 0, −1 (unknown), of the classes that the framework scores.
+        scale: τ.
+        regularizer: called with (logits, labels); None for none.
+        config: the settings.
+        on_step: told the steps done and the steps in all.
+
+    Raises:
+        RunFailed: a loss that is not a number; the epoch's changes must not be saved.
+    """
+    features, labels = features.to(tuning.bias.device), labels.to(tuning.bias.device)
+    steps = math.ceil(len(features) / config.batch_size)
+    while tuning.epoch < config.epochs:
+        rate = learning_rate(config, tuning.epoch)
+        for group in tuning.optimizer.param_groups:
+            group["lr"] = rate
+        parts = []
+        for step, rows in enumerate(_batches(len(features), config, tuning.epoch)):
+            parts.append(_step(tuning, features[rows], labels[rows], scale, regularizer, config))
+            on_step(tuning.epoch * steps + step + 1, config.epochs * steps)
+        values = torch.stack(parts).cpu()  # one synchronisation an epoch
+        _check_finite(values, tuning.epoch)
+        tuning.epoch += 1
+        mean = values.mean(dim=0).tolist()
+        yield EpochRecord(tuning.epoch, *mean, rate=rate, bias=float(tuning.bias.detach()))
+
+
+def _batches(n_images: int, config: FinetuneConfig, epoch: int) -> tuple[Tensor, ...]:
+    """Rows of each step of an epoch."""
+    generator = torch.Generator().manual_seed(1_000_003 * config.seed + epoch)
+    return torch.randperm(n_images, generator=generator).split(config.batch_size)
+
+
+def _step(
+    tuning: Tuning,
+    features: Float[Tensor, "batch dim"],
+    labels: Int8[Tensor, "batch classes"],
+    scale: float,
+    regularizer: CCR | None,
+    config: FinetuneConfig,
+) -> Float[Tensor, " parts"]:
+    """One step of SGD; returns the loss, the regularizer without its λ, and the classes dead to it."""
+    scores = tuning.framework(features)
+    logits = scale * scores + tuning.bias
+    # Ranking loss knows no probabilities: it has its own scale, and a bias would cancel.
+    loss = LOSSES[config.loss](
+        RANKING_SCALE * scores if config.loss == "ranking" else logits, labels
+    )
+    regularization = dead = torch.zeros_like(loss)
+    if regularizer is not None:
+        regularization, dead = regularizer.with_dead_count(logits, labels)
+    tuning.optimizer.zero_grad()
+    (loss + config.lambda_ * regularization).backward()  # type: ignore[no-untyped-call]
+    tuning.optimizer.step()
+    return torch.stack([loss.detach(), regularization.detach(), dead.to(loss.dtype)])
+
+
+def _check_finite(values: Float[Tensor, "steps parts"], epoch: int) -> None:
+    """Refuse an epoch in which a loss was not a number."""
+    broken = (~values.isfinite()).any(dim=1).nonzero()
+    if len(broken):
+        raise RunFailed(
+            f"The loss must stay finite, but it was not at step {int(broken[0]) + 1} of epoch {epoch + 1}; "
+            "the checkpoint of the epoch before is kept; lower --learning-rate or --lambda."
+        )

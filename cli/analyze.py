@@ -1,0 +1,97 @@
+"""``ccr-diag analyze``: measure what tuned checkpoints' probabilities are worth."""
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from .options import PATH, device_options, existing_output, output_option, set_threads
+from .progress import Progress
+
+FORMATS = ("text", "markdown", "csv", "json")
+
+
+@click.group()
+def analyze() -> None:
+    """Measure how far probabilities can be trusted, and where not."""
+
+
+@analyze.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--data", default=None, help="Data set to measure on.  [default: the run's]")
+@click.option("--split", default="test", show_default=True, help="Its split.")
+@click.option(
+    "--bias",
+    "rule",
+    default="own",
+    show_default=True,
+    help="Read every model through its own map, or through one bias rule: none, model, mean, prior.",
+)
+@click.option(
+    "--bins",
+    type=click.IntRange(min=1),
+    default=15,
+    show_default=True,
+    help="Bins of the calibration errors.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="What is printed.",
+)
+@output_option("analysis")
+@existing_output
+@device_options
+def checkpoint(
+    runs: tuple[Path, ...],
+    data: str | None,
+    split: str,
+    rule: str,
+    bins: int,
+    form: str,
+    output: Path,
+    resume: bool,
+    overwrite: bool,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Compare zero-shot and finished RUNS on test images.
+
+    \b
+    ccr-diag analyze checkpoint runs/bce runs/ranking runs/ccr --output analysis
+    """
+    set_threads(threads)
+
+    from ccr_diag import analysis, report
+    from ccr_diag.backbone import load_backbone
+    from ccr_diag.data import load_dataset
+    from ccr_diag.features import image_features
+    from ccr_diag.runs import TABLES_CSV, TABLES_MARKDOWN, prepare_output, write_text
+
+    loaded = analysis.load_runs(runs)
+    config = loaded[0].splits[0].config
+    backbone = load_backbone(config.model, config.pretrained or None, device, config.precision)
+    test = load_dataset(data or config.data, split)
+    test = dataclasses.replace(test, new=loaded[0].splits[0].is_new)
+    prepare_output(output, resume=resume, overwrite=overwrite)
+    progress = Progress()
+    features = image_features(
+        backbone, test, progress=lambda done, total: progress("features", done, total)
+    )
+    results = analysis.analyse(
+        loaded,
+        backbone,
+        test,
+        features,
+        output,
+        rule=rule,
+        n_bins=bins,
+        progress=lambda done, total: progress("models", done, total),
+    )
+    write_text(output / TABLES_MARKDOWN, report.to_markdown(results))
+    write_text(output / TABLES_CSV, report.to_csv(results))
+    click.echo(report.render(results, form))
+    click.echo(f"Written: {output}/results.json, tables.md, tables.csv, predictions/", err=True)

@@ -1,0 +1,116 @@
+"""``ccr-diag finetune``: tune prompts, once a split, into run folders."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ccr_diag.config import CHOICES, FinetuneConfig, config_from_dict, load_config
+
+from .options import PATH, Command, device_options, existing_output, output_option, set_threads
+from .progress import Progress
+
+# Setting → what its flag's help says. The flags stand in this order.
+SETTINGS = {
+    "model": "CLIP in open_clip's words: a built-in name, local-dir:PATH, hf-hub:ORG/REPO, or 'embedded'.",
+    "pretrained": "Weights of a built-in model: a tag or a file.",
+    "data": "Data set: scenes[:STYLE] or manifest:FILE.csv.",
+    "new_classes": "A class to leave out of tuning and call new (repeatable).",
+    "framework": "What is learned.",
+    "loss": "What is minimised.",
+    "regularizer": "What is added.",
+    "lambda_": "λ, the weight of the regularizer.",
+    "estimator": "CCR: how the co-inactivation of classes is estimated.",
+    "target": "CCR: text correlation raw, centred, or as the estimator needs it.",
+    "reduction": "CCR: over pairs of classes.",
+    "bias": "Rule of the bias b in p = σ(τ·score + b); none is the paper's.",
+    "scale": "τ in p = σ(τ·score + b); 0 takes the model's.",
+    "shots": "Training images a class; 0 takes all.",
+    "seed": "Number of the first split.",
+    "n_context": "Learned context tokens, where no phrase is given.",
+    "context_init": "Phrase that the context starts from; '' starts at random.",
+    "epochs": "Passes over the training images.",
+    "batch_size": "Images a step.",
+    "learning_rate": "Peak of the cosine; 0 takes the loss's default.",
+    "momentum": "Momentum of SGD.",
+    "weight_decay": "Weight decay of SGD.",
+    "warmup_epochs": "Epochs at the warm-up rate.",
+    "warmup_rate": "Learning rate of the warm-up epochs.",
+    "precision": "Of the towers.",
+}
+
+
+def setting_flags(command: Command) -> Command:
+    """One flag a setting. None means not given: the config file's value, or the default, stands."""
+    defaults = {field.name: field.default for field in dataclasses.fields(FinetuneConfig)}
+    for name, text in reversed(SETTINGS.items()):
+        default = defaults[name]
+        kind = click.Choice(CHOICES[name]) if name in CHOICES else type(default)
+        many = isinstance(default, tuple)
+        command = click.option(
+            "--new-class" if many else f"--{name.strip('_').replace('_', '-')}",
+            name,
+            type=str if many else kind,
+            multiple=many,
+            default=None,
+            help=text if many else f"{text}  [default: {default!r}]",
+        )(command)
+    return command
+
+
+@click.command()
+@click.option(
+    "--config", "config_file", type=PATH, help="TOML file of settings; flags override it."
+)
+@click.option(
+    "--splits",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Splits to run, each with its own images.",
+)
+@output_option("run")
+@existing_output
+@device_options
+@setting_flags
+def finetune(
+    config_file: Path | None,
+    splits: int,
+    output: Path,
+    resume: bool,
+    overwrite: bool,
+    device: str,
+    threads: int | None,
+    **flags: Any,
+) -> None:
+    """Fine-tune on images with many labels, with or without CCR.
+
+    \b
+    ccr-diag finetune --loss bce --regularizer ccr --splits 3 --output runs/ccr
+    """
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    config = load_config(config_file) if config_file else FinetuneConfig()
+    config = config_from_dict(config.as_dict() | given)
+    set_threads(threads)
+
+    from ccr_diag.backbone import load_backbone
+    from ccr_diag.data import load_dataset
+    from ccr_diag.finetune import finetune as run
+    from ccr_diag.runs import prepare_output
+
+    backbone = load_backbone(config.model, config.pretrained or None, device, config.precision)
+    train = load_dataset(config.data, "train")
+    if config.new_classes:
+        train = train.with_new(config.new_classes)
+    prepare_output(output, resume=resume, overwrite=overwrite)
+    for seed in range(config.seed, config.seed + splits):
+        folder = output / f"split-{seed}"
+        run(
+            config.replace(seed=seed),
+            folder,
+            backbone=backbone,
+            train=train,
+            progress=Progress(f"{config.name}, split {seed},"),
+        )
+    click.echo(f"{config.name}: {splits} split{'s' if splits > 1 else ''} in {output}", err=True)

@@ -1,0 +1,101 @@
+"""``ccr-diag``: the group of commands, and what an error looks like to the user.
+
+In: the command line. Out: an exit code, and at most one line about what went wrong on stderr.
+A command is imported when it runs or when its own help is asked for: ``ccr-diag --help`` is quick.
+"""
+
+import errno
+import importlib
+import traceback
+from typing import Any, NoReturn
+
+import click
+
+from ccr_diag import __version__
+from ccr_diag.errors import CcrDiagError
+
+# Command → its line in `ccr-diag --help`. Command `x` is the object `x` of the module `x` here.
+COMMANDS = {
+    "finetune": "Fine-tune on images with many labels, with or without CCR.",
+    "analyze": "Measure how far probabilities can be trusted, and where not.",
+    "figures": "Draw the figures of an analysis.",
+    "demo": "Tune, analyze and draw the embedded example, offline.",
+}
+
+# What the machine refuses, rather than what this program does wrong.
+REFUSED = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of your quota",
+    errno.EACCES: "choose another folder or ask for access",
+    errno.EPERM: "choose another folder or ask for access",
+    errno.EROFS: "choose another folder",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are named in a table and imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f".{cmd_name}", __package__), cmd_name)
+        assert isinstance(command, click.Command), f"{cmd_name}.{cmd_name} is not a command"
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error becomes one line on stderr and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except BrokenPipeError:  # the reader of stdout has had enough; click ends quietly
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            if ctx.params["debug"]:
+                traceback.print_exception(error)
+            text, exit_code = explain(error)
+            click.echo(text, err=True)
+            ctx.exit(exit_code)
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """One line for the user, and an exit code: 2 for a mistake in what was given, else 1."""
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted; run the same command with --resume to go on.", 130
+    if isinstance(error, CcrDiagError):
+        return f"Error: {one_line(error)}", error.exit_code
+    if isinstance(error, OSError) and error.errno in REFUSED:
+        what = "No space left" if error.errno == errno.ENOSPC else error.strerror
+        where = f" at {error.filename}" if error.filename else ""
+        return f"Error: {what}{where}; {REFUSED[error.errno]}, then run the same command again.", 1
+    what = f"{type(error).__name__}: {one_line(error)}"
+    remedy = "run it again as `ccr-diag --debug …` to see where"
+    return f"Error: this is a bug in ccr-diag ({what}); {remedy}.", 1
+
+
+def one_line(error: BaseException) -> str:
+    """The error's text without line breaks."""
+    return " ".join(str(error).splitlines())
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ccr-diag", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show where in the code an error comes from.")
+def cli(debug: bool) -> None:
+    """Can the probabilities of a fine-tuned multi-label CLIP be trusted, and what fixes them?"""
+
+
+def main() -> NoReturn:
+    """The entry point of ``ccr-diag``."""
+    cli.main(prog_name="ccr-diag")
+    raise SystemExit(0)

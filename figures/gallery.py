@@ -1,0 +1,71 @@
+"""All figures of a results file: a parsed results file flows in, image files flow out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ccr_diag.errors import BadConfig
+from ccr_diag.figures.frequency import frequency_page
+from ccr_diag.figures.geometry import geometry_page
+from ccr_diag.figures.modality_gap import modality_gap_page
+from ccr_diag.figures.reliability import reliability_pages
+from ccr_diag.figures.style import style
+from ccr_diag.results import Results
+
+FORMATS = ("png", "svg", "pdf")
+
+
+def all_figures(results: Results) -> dict[str, Figure]:
+    """File name without ending → figure."""
+    reliability = reliability_pages(results)
+    return {
+        "modality_gap": modality_gap_page(results),
+        **{f"reliability_by_group_{i}": page for i, page in enumerate(reliability, start=1)},
+        "calibration_by_frequency": frequency_page(results),
+        "text_geometry": geometry_page(results),
+    }
+
+
+def draw_all(results: Results, folder: Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
+    """Draw every figure and write it in every format.
+
+    Args:
+        results: a parsed results file, see ``ccr_diag.results.load_results``.
+        folder: made if it is not there; files of the same name are replaced.
+        formats: of ``FORMATS``.
+
+    Returns:
+        The files written, figure by figure.
+
+    Raises:
+        BadConfig: an unknown format.
+        BadData: the results lack a number that a figure needs.
+    """
+    for ending in formats:
+        if ending not in FORMATS:
+            raise BadConfig(
+                f"A figure format must be one of {', '.join(FORMATS)}, but got {ending!r}."
+            )
+    figures = all_figures(results)
+    folder.mkdir(parents=True, exist_ok=True)
+    return [
+        _write(figure, folder / f"{name}.{ending}")
+        for name, figure in figures.items()
+        for ending in formats
+    ]
+
+
+def _write(figure: Figure, path: Path) -> Path:
+    """Save under a temporary name and rename: no half-written picture under the right name."""
+    ending = path.suffix[1:]
+    # Without a date the same results give the same bytes.
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with style():
+            figure.savefig(temporary, format=ending, metadata=metadata)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,123 @@
+"""What tuning did to the class texts: embedding divergence and neighbourhood preservation.
+
+Per-class values and the means with 95 % intervals over splits come ready from the results file.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ccr_diag.errors import BadConfig, BadData
+from ccr_diag.figures.modality_gap import joined_label, same_texts
+from ccr_diag.figures.style import (
+    PAGE_INCHES,
+    Look,
+    averages,
+    defined,
+    error_bar,
+    interval_of,
+    new_figure,
+    note,
+    results_looks,
+    style,
+)
+from ccr_diag.results import Results
+
+
+def draw_geometry(results: Results, axes: Sequence[Axes] | None = None) -> tuple[Axes, Axes]:
+    """Mean and 95 % interval of ED and of NP@K, a row a model, over a strip of its classes.
+
+    Models with the same text embeddings (they differ only in the probability map) share a row.
+
+    Args:
+        results: a parsed results file.
+        axes: two axes, for ED and for NP@K; a new figure when left out.
+
+    Returns:
+        The two axes; the rows stand at 0, 1, … from the top.
+
+    Raises:
+        BadConfig: not two axes.
+        BadData: ED or NP@K is missing in the summary of a model.
+    """
+    if axes is not None and len(axes) != 2:
+        raise BadConfig(f"The geometry figure needs two axes (ED, NP@K), but got {len(axes)}.")
+    rows = same_texts(results["models"])
+    looks = results_looks(results)
+    names = _preserved_name(results)
+    with style():
+        if axes is None:
+            axes = new_figure(PAGE_INCHES, 0.36 * len(rows) + 0.95).subplots(1, 2, sharey=True)
+        left, right = axes
+        for row, same in enumerate(rows):
+            model, look = same[0], looks[same[0]["name"]]
+            _draw_row(left, model, "ED", "divergence", row, look)
+            _draw_row(right, model, names, "preservation", row, look)
+        for ax in (left, right):
+            ax.set_yticks(range(len(rows)), [joined_label(same, " =\n") for same in rows])
+            ax.set_ylim(len(rows) - 0.5, -0.5)
+            ax.tick_params(axis="y", length=0)
+        right.tick_params(labelleft=False)
+        left.set_xlabel("embedding divergence ED (1 − cosine)")
+        right.set_xlabel(f"neighbourhood preservation {names}")
+        left.set_xlim(left=0)
+        right.set_xlim(-0.03, 1.03)
+    return left, right
+
+
+def geometry_page(results: Results) -> Figure:
+    """Both panels, with a note on the marks."""
+    left, _ = draw_geometry(results)
+    figure = left.get_figure(root=True)
+    assert isinstance(figure, Figure)  # made by draw_geometry
+    with style():
+        note(
+            figure,
+            f"Large marks: {averages(results)}. Small dots: one a class, first split.",
+        )
+    return figure
+
+
+def _draw_row(ax: Axes, model: dict[str, Any], name: str, key: str, row: int, look: Look) -> None:
+    values = model["splits"][0]["geometry"][key]
+    # Spread the strip by the golden ratio: even, and the same each time.
+    heights = [row + 0.5 * ((i * 0.618034) % 1.0 - 0.5) for i in range(len(values))]
+    strip = ax.scatter(
+        [float("nan") if v is None else v for v in values],
+        heights,
+        s=4,
+        c=look.colour,
+        alpha=0.3,
+        linewidths=0,
+        zorder=1,
+    )
+    strip.set_gid(f"{model['name']}/classes")
+    entry = interval_of(model["geometry_summary"], name, f"model {model['name']!r}")
+    if not defined(entry["mean"]):
+        return
+    container = ax.errorbar(
+        [entry["mean"]],
+        [row],
+        xerr=error_bar(entry),
+        color=look.colour,
+        marker=look.marker,
+        markersize=6.5,
+        markeredgecolor="white",
+        markeredgewidth=0.8,
+        elinewidth=1.4,
+        zorder=3,
+    )
+    container.lines[0].set_gid(f"{model['name']}/{name}")
+
+
+def _preserved_name(results: Results) -> str:
+    """The one NP@K that the results hold, for the K they were made with."""
+    found = [name for name in results["models"][0]["geometry_summary"] if name.startswith("NP@")]
+    if not found:
+        raise BadData(
+            "The figure needs 'NP@K' in the geometry summary, but the results hold none; "
+            "write them anew with 'ccr-diag analyze'."
+        )
+    return str(found[0])

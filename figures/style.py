@@ -1,0 +1,185 @@
+"""The look that all figures share: sizes, fonts, one fixed colour and marker for each model name.
+
+Settings hold only inside ``with style():``; the caller's matplotlib is left as it was. Figures are
+made without pyplot, so none stays open behind the caller's back.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ccr_diag.data.groups import GROUPS
+from ccr_diag.errors import BadConfig, BadData, nearest
+from ccr_diag.results import Results
+
+COLUMN_INCHES, PAGE_INCHES = 3.4, 7.0  # widths of one column and of the page in a two-column paper
+IMAGE_COLOUR = "#A9BCD0"
+OVER_COLOUR, UNDER_COLOUR = "#F4A582", "#92C5DE"  # tints, so that no model colour reads as a sign
+MUTED = "#5A5A5A"
+
+_RC: dict[str, Any] = {
+    "font.size": 8.0,
+    "axes.titlesize": 8.0,
+    "axes.labelsize": 8.0,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "legend.fontsize": 7.0,
+    "legend.frameon": False,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.formatter.use_mathtext": True,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 3.0,
+    "ytick.major.size": 3.0,
+    "hatch.linewidth": 0.5,
+    "figure.dpi": 150,
+    "savefig.dpi": 300,
+    "svg.fonttype": "none",  # text stays text: searchable, and small files
+    "svg.hashsalt": "ccr-diag",  # the same results give the same bytes
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one model is marked in every figure."""
+
+    colour: str
+    marker: str
+
+
+# Hues stay apart for colour-blind readers; a method read through another bias rule keeps its marker
+# and takes another tone.
+_METHODS = {  # marker, then the colour without bias, with the prior bias, with a learned bias
+    "zero-shot": ("o", "#333333", "#949494", "#C4C4C4"),
+    "bce": ("s", "#C44E00", "#F0B08A", "#E8A33D"),
+    "ranking": ("^", "#0173B2", "#56B4E9", "#7A7FD0"),
+    "bce+ccr": ("D", "#007A58", "#5CC9A7", "#A3B800"),
+}
+LOOKS = {
+    method + bias: Look(colour, marker)
+    for method, (marker, *colours) in _METHODS.items()
+    for bias, colour in zip(("", " (prior bias)", " (learned bias)"), colours, strict=True)
+}
+_SPARE_COLOURS = ("#CC78BC", "#5D3A9B", "#7B4A12", "#A89B00")
+_SPARE_MARKERS = ("v", "P", "X", "<", ">", "p", "h", "*")
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The figures' settings, for the length of a ``with`` block."""
+    settings: Any = {**sns.axes_style("ticks"), **sns.plotting_context("paper"), **_RC}
+    with mpl.rc_context(settings):
+        yield
+
+
+def model_looks(names: Iterable[str]) -> dict[str, Look]:
+    """The colour and marker of each model.
+
+    Args:
+        names: all models of a results file, in its order: names not in ``LOOKS`` take the spare
+            looks in that order, so they too stay the same in every figure of the file.
+
+    Returns:
+        Name → look.
+    """
+    looks, spare = {}, 0
+    for name in names:
+        if name in LOOKS:
+            looks[name] = LOOKS[name]
+            continue
+        colour = _SPARE_COLOURS[spare % len(_SPARE_COLOURS)]
+        # The marker also moves on with each round of the colours, so 32 names differ.
+        step = spare + spare // len(_SPARE_COLOURS)
+        looks[name] = Look(colour, _SPARE_MARKERS[step % len(_SPARE_MARKERS)])
+        spare += 1
+    return looks
+
+
+def results_looks(results: Results) -> dict[str, Look]:
+    """The looks of all models of a results file."""
+    return model_looks(model["name"] for model in results["models"])
+
+
+def new_axes(width: float = COLUMN_INCHES, height: float = 2.6) -> Axes:
+    """One axes on a fresh figure (inches)."""
+    return new_figure(width, height).subplots()
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure that lays itself out without overlap (inches)."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def note(figure: Figure, text: str) -> None:
+    """A small line under a figure that says what its marks mean."""
+    figure.supxlabel(text, fontsize=6.5, color=MUTED, x=0.01, ha="left")
+
+
+def averages(results: Results) -> str:
+    """What the drawn means are: over splits with intervals, or of one split."""
+    if all(len(model["splits"]) == 1 for model in results["models"]):
+        return "one split, so without intervals"
+    return "mean over splits with its 95 % interval (Student t)"
+
+
+def groups_present(results: Results) -> list[str]:
+    """The class groups that at least one model has numbers for, from head to new."""
+    return [group for group in GROUPS if any(group in m["summary"] for m in results["models"])]
+
+
+def interval_of(summary: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    """The summary entry ``name``, or a clear error.
+
+    Raises:
+        BadData: ``name`` is not in the summary.
+    """
+    if name not in summary:
+        raise BadData(
+            f"The figure needs {name!r} for {where}, but the results hold "
+            f"{', '.join(map(repr, summary)) or 'nothing'}; write them anew with "
+            "'ccr-diag analyze'."
+        )
+    entry: Mapping[str, Any] = summary[name]
+    return entry
+
+
+def check_metric(results: Results, metric: str) -> None:
+    """Refuse a metric that no group of any model has.
+
+    Raises:
+        BadConfig: with the nearest name.
+    """
+    known = {name for m in results["models"] for group in m["summary"].values() for name in group}
+    if metric not in known:
+        raise BadConfig(
+            f"The metric to draw must be in the results, but got {metric!r}{nearest(metric, known)}"
+        )
+
+
+def error_bar(entry: Mapping[str, Any]) -> list[list[float]] | None:
+    """The lengths below and above the mean, or ``None`` where one split gives no interval."""
+    mean, low, high = entry["mean"], entry["low"], entry["high"]
+    if not (defined(mean) and defined(low) and defined(high)):
+        return None
+    return [[mean - low], [high - mean]]
+
+
+def defined(value: float | int | None) -> bool:
+    """Whether there is a number: a value may be ``None`` (read from a file) or not-a-number."""
+    return value is not None and not isnan(value)
+
+
+def number(value: float | int | None, spec: str) -> str:
+    """A number as text, with a true minus sign; “–” where it is undefined."""
+    if value is None or isnan(value):
+        return "–"
+    return format(value, spec).replace("-", "−")

@@ -1,0 +1,69 @@
+"""What every test shares: a fixed environment, no windows, and the command line in process."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+# Set before torch is imported, here and in subprocesses: sums have one order on every machine.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    from ccr_diag.backbone import Backbone
+
+settings.register_profile("repeatable", max_examples=50, deadline=None, derandomize=True)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def close_figures() -> Iterator[None]:
+    """No figure outlives its test."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
+
+
+@pytest.fixture
+def ccr() -> Callable[..., Result]:
+    """``ccr("analyze", "checkpoint", path)`` runs ``ccr-diag analyze checkpoint path``."""
+    from ccr_diag.cli.main import cli
+
+    def run(*args: object) -> Result:
+        return CliRunner().invoke(cli, [str(arg) for arg in args], prog_name="ccr-diag")
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The feature cache of the test run, not the user's."""
+    monkeypatch.setenv("CCR_DIAG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a random CLIP."""
+    from tiny import write_tiny_clip
+
+    return write_tiny_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tiny_clip: str) -> "Backbone":
+    """The random CLIP, loaded."""
+    from ccr_diag.backbone import load_backbone
+
+    return load_backbone(tiny_clip, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def drawn_data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a data set of drawn images."""
+    from tiny import write_drawn_images
+
+    return write_drawn_images(tmp_path_factory.mktemp("drawn"))

@@ -1,0 +1,159 @@
+import json
+import warnings
+
+import open_clip
+import pytest
+import torch
+from tiny import write_tiny_clip
+
+from ccr_diag import backbone as module
+from ccr_diag.backbone import load_backbone
+from ccr_diag.embedded import MODEL_DIR
+from ccr_diag.errors import BadConfig, BadData
+from ccr_diag.prompts import context_prompts, word_embeddings, zero_shot_embeddings
+
+NAMES = ["dog", "traffic light", "a very long name of some kind"]
+
+
+@pytest.fixture(params=["argmax", "eos", "linear projection"])
+def backbone(request, tmp_path):
+    """A tower of each kind that the short path serves."""
+    if request.param == "eos":
+        text = {"pool_type": "eos", "eos_id": 49407}
+    else:
+        text = {"proj_bias": True} if request.param == "linear projection" else {}
+    return load_backbone(write_tiny_clip(tmp_path, **text), device="cpu")
+
+
+def general(backbone, *args):
+    """The same call through ``model.encode_text``, with all columns."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_stops_at_last_end", lambda model: False)
+        return backbone.encode_text(*args)
+
+
+def test_real_words_as_context_give_open_clips_own_embeddings(backbone):
+    phrase = "a photo of a"
+    context = word_embeddings(backbone, phrase)
+    prompts = context_prompts(backbone, NAMES, len(context))
+    plain = backbone.tokenize([f"{phrase} {name}." for name in NAMES])
+    expected = backbone.model.encode_text(plain, normalize=True)
+    assert torch.equal(general(backbone, prompts.ids, context, prompts.at), expected)
+    torch.testing.assert_close(
+        backbone.encode_text(prompts.ids, context, prompts.at), expected, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_short_path_equals_the_general_path_in_value_and_gradient(backbone):
+    start = word_embeddings(backbone, "some words here")
+    prompts = context_prompts(backbone, NAMES, len(start))
+    target = torch.randn(len(NAMES), 16, generator=torch.Generator().manual_seed(1))
+    results = []
+    for encode in (backbone.encode_text, lambda *args: general(backbone, *args)):
+        context = start.clone().requires_grad_()
+        features = encode(prompts.ids, context, prompts.at)
+        (features * target).sum().backward()
+        results.append((features.detach(), context.grad))
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-4, atol=1e-6)
+    assert results[0][1].abs().max() > 1e-3
+
+
+def test_context_hook_is_gone_after_use_and_after_an_error(tiny_backbone):
+    ids = tiny_backbone.tokenize(["X dog."])
+    before = tiny_backbone.encode_text(ids)
+    tiny_backbone.encode_text(ids, torch.ones(1, 32), 1)
+    with pytest.raises(RuntimeError):
+        tiny_backbone.encode_text(ids, torch.ones(1, 31), 1)
+    assert torch.equal(tiny_backbone.encode_text(ids), before)
+
+
+def test_embeddings_are_unit_float32_and_weights_take_no_gradient(tiny_backbone):
+    images = tiny_backbone.encode_images(torch.rand(3, 3, 32, 32))
+    texts = zero_shot_embeddings(tiny_backbone, NAMES)
+    for features in (images, texts):
+        assert features.dtype == torch.float32
+        torch.testing.assert_close(features.norm(dim=1), torch.ones(3))
+    assert not any(p.requires_grad for p in tiny_backbone.model.parameters())
+    assert not tiny_backbone.model.training
+
+
+def test_bf16_stays_near_float32(tiny_clip, tiny_backbone):
+    rounded = load_backbone(tiny_clip, device="cpu", precision="amp_bf16")
+    image = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+    difference = rounded.encode_images(image) - tiny_backbone.encode_images(image)
+    assert 0 < difference.abs().max() < 0.05
+
+
+def test_fingerprint_follows_the_weights(tmp_path, tiny_backbone, tiny_clip):
+    assert load_backbone(tiny_clip, device="cpu").fingerprint == tiny_backbone.fingerprint
+    other = load_backbone(write_tiny_clip(tmp_path, seed=1), device="cpu")
+    assert other.fingerprint != tiny_backbone.fingerprint
+
+
+def test_a_prompt_that_would_be_cut_is_refused_with_its_text(tiny_backbone):
+    fits = " ".join(["dog"] * 22)
+    assert tiny_backbone.tokenize([fits]).shape == (1, 24)
+    with pytest.raises(BadData) as error:
+        tiny_backbone.tokenize(["cat", fits + " dog"])
+    assert str(error.value) == (
+        f"A prompt must fit the text tower's 24 tokens, but {fits + ' dog'!r} is longer; "
+        "shorten the class name or learn fewer context tokens."
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "pretrained", "text"),
+    [
+        ("ViT-B-61", None, "did you mean 'ViT-B-16'?"),
+        ("ViT-B-16", None, "random weights are never used."),
+        ("ViT-B-16", "opnai", "did you mean 'openai'?"),
+        ("local-dir:nowhere", None, "could not be loaded"),
+    ],
+)
+def test_models_that_cannot_be_loaded(model, pretrained, text):
+    with pytest.raises(BadConfig) as error:
+        load_backbone(model, pretrained, "cpu")
+    assert text in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    name = write_tiny_clip(tmp_path)
+    (tmp_path / "open_clip_model.safetensors").unlink()
+    with pytest.raises(BadConfig, match="could not be loaded"):
+        load_backbone(name, device="cpu")
+
+
+def test_a_wrong_activation_is_refused(monkeypatch, tiny_clip):
+    create = open_clip.create_model_from_pretrained
+
+    def warn(*args, **kwargs):
+        warnings.warn("QuickGELU mismatch between final model config", UserWarning, stacklevel=2)
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(open_clip, "create_model_from_pretrained", warn)
+    with pytest.raises(BadConfig, match="QuickGELU mismatch"):
+        load_backbone(tiny_clip, device="cpu")
+
+
+def test_a_model_bias_is_read(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    name = write_tiny_clip(tmp_path)
+    config = json.loads((tmp_path / "open_clip_config.json").read_text())
+    config["model_cfg"]["init_logit_bias"] = -10
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    weights = load_file(tmp_path / "open_clip_model.safetensors")
+    save_file(
+        weights | {"logit_bias": torch.tensor(-3.5)}, tmp_path / "open_clip_model.safetensors"
+    )
+    assert load_backbone(name, device="cpu").bias == -3.5
+
+
+def test_the_embedded_model_loads_with_its_own_vocabulary():
+    backbone = load_backbone(device="cpu")
+    config = json.loads((MODEL_DIR / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]
+    ids = backbone.tokenize(["a photo of a dog."])
+    assert ids.max() == config["vocab_size"] - 1  # the end token has the largest id
+    assert backbone.tokenizer.decode(ids[0, 1:7].tolist()).strip() == "a photo of a dog ."

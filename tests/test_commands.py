@@ -1,0 +1,140 @@
+"""The command line step by step, on a model and images of the user's own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ccr_diag.results import load_results
+
+
+@pytest.fixture
+def own(tiny_clip, drawn_data):
+    """Flags of a small run."""
+    return [
+        "--model", tiny_clip, "--data", drawn_data, "--new-class", "grey square", "--shots", 4, "--epochs", 2,
+        "--device", "cpu",
+    ]  # fmt: skip
+
+
+def test_step_by_step_on_your_own_model_and_images(ccr, own, tmp_path):
+    for name, flags in {"bce": [], "ccr": ["--regularizer", "ccr", "--lambda", 2]}.items():
+        result = ccr("finetune", *own, *flags, "--splits", 2, "-o", tmp_path / name)
+        assert (result.exit_code, result.stdout) == (0, ""), result.output
+        assert "2 splits in" in result.stderr
+    out = tmp_path / "analysis"
+    result = ccr("analyze", "checkpoint", tmp_path / "bce", tmp_path / "ccr", "-o", out)
+    assert result.exit_code == 0, result.output
+    assert "ECE, positive" in result.stdout
+    assert "bce+ccr" in result.stdout
+    assert "±" in result.stdout
+    assert "Written:" in result.stderr
+    names = [model["name"] for model in load_results(out / "results.json")["models"]]
+    assert names == ["zero-shot", "zero-shot (prior bias)", "bce", "bce+ccr"]
+    result = ccr("figures", out, "--format", "png")
+    assert result.exit_code == 0, result.output
+    written = result.stdout.split()
+    assert len(written) == len(list((out / "figures").iterdir())) >= 4
+
+
+def test_json_on_stdout_is_the_results_file(ccr, own, tmp_path):
+    ccr("finetune", *own, "-o", tmp_path / "run")
+    result = ccr(
+        "analyze",
+        "checkpoint",
+        tmp_path / "run",
+        "-o",
+        tmp_path / "a",
+        "--format",
+        "json",
+        "--bias",
+        "mean",
+    )
+    assert json.loads(result.stdout) == json.loads((tmp_path / "a" / "results.json").read_text())
+    assert {m["map_rule"] for m in json.loads(result.stdout)["models"]} == {"mean"}
+
+
+def test_a_config_file_gives_the_run_it_came_from(ccr, own, tmp_path):
+    assert ccr("finetune", *own, "-o", tmp_path / "a").exit_code == 0
+    config = tmp_path / "a" / "split-1" / "config.toml"
+    assert (
+        ccr("finetune", "--config", config, "-o", tmp_path / "b", "--device", "cpu").exit_code == 0
+    )
+    first, second = (tmp_path / x / "split-1" / "checkpoint.safetensors" for x in "ab")
+    assert first.read_bytes() == second.read_bytes()
+    assert ccr("finetune", "--config", config, "--lambda", 9, "-o", tmp_path / "c").exit_code == 0
+    assert "lambda_ = 9.0" in (tmp_path / "c" / "split-1" / "config.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["finetune", "--data", "manifest:none.csv"], "Error: A manifest must be a readable file"),
+        (["finetune", "--data", "scene"], "did you mean 'scenes'?"),
+        (["finetune", "--new-class", "dgo"], "'dgo' is none; did you mean"),
+        (["finetune", "--lambda", "-1"], "Error: lambda_ must be a finite number"),
+        (["finetune", "--model", "VIT"], "Error: The model must be"),
+        (["finetune", "--config", "none.toml"], "Error: The config must be a TOML file"),
+        (["finetune", "--loss", "bse"], "Invalid value for '--loss'"),
+        (["analyze", "checkpoint", "none"], "Error: A checkpoint must be a file or a run folder"),
+        (["analyze", "checkpoint"], "Missing argument 'RUNS...'"),
+        (["figures", "none.json"], "Error: The results file must be readable"),
+        (["figures", "none"], "Error: The results file must be readable"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(ccr, args, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = ccr(*args)
+    assert result.exit_code == 2
+    assert text in result.stderr
+    assert "Traceback" not in result.output
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error")]
+    assert len(errors) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_folder_is_not_touched_unasked(ccr, own, tmp_path):
+    assert ccr("finetune", *own, "-o", tmp_path / "run").exit_code == 0
+    file = tmp_path / "run" / "split-1" / "checkpoint.safetensors"
+    before = file.stat().st_mtime_ns
+    result = ccr("finetune", *own, "-o", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "add --resume to go on with it, --overwrite to replace it" in result.stderr
+    assert ccr("finetune", *own, "-o", tmp_path / "run", "--resume").exit_code == 0
+    assert file.stat().st_mtime_ns == before
+    assert ccr("finetune", *own, "-o", tmp_path / "run", "--overwrite").exit_code == 0
+    assert file.stat().st_mtime_ns != before
+
+
+def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_numbers(ccr, own, tmp_path):
+    long = [*own, "--epochs", 60]
+    command = [
+        sys.executable,
+        "-m",
+        "ccr_diag.cli",
+        "finetune",
+        *map(str, long),
+        "-o",
+        str(tmp_path / "run"),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
+    checkpoint = tmp_path / "run" / "split-1" / "checkpoint.safetensors"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert stderr.splitlines()[-1] == "Interrupted; run the same command with --resume to go on."
+    assert "Traceback" not in stderr
+    assert not (tmp_path / "run" / "split-1" / "DONE").exists()
+    assert ccr("finetune", *long, "-o", tmp_path / "run", "--resume").exit_code == 0
+    assert ccr("finetune", *long, "-o", tmp_path / "whole").exit_code == 0
+    assert (
+        checkpoint.read_bytes()
+        == (tmp_path / "whole" / "split-1" / "checkpoint.safetensors").read_bytes()
+    )

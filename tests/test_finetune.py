@@ -1,0 +1,227 @@
+"""Whole runs on a random CLIP and drawn images: the pipeline up to the checkpoint."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from ccr_diag.arrays import fit_map
+from ccr_diag.checkpoint import load_checkpoint
+from ccr_diag.config import FinetuneConfig
+from ccr_diag.data import load_dataset
+from ccr_diag.errors import BadCheckpoint, BadConfig, BadData, RunFailed
+from ccr_diag.finetune import draw_shots, finetune
+from ccr_diag.prompts import zero_shot_embeddings
+from ccr_diag.runs import CHECKPOINT, CONFIG, DONE, LOG
+
+CONFIG_OF_TEST = FinetuneConfig(
+    shots=4,
+    epochs=3,
+    batch_size=8,
+    context_init="a photo of",
+    new_classes=("grey square",),
+    bias="prior",
+)
+
+
+@pytest.fixture
+def train(drawn_data):
+    return load_dataset(drawn_data, "train").with_new(["grey square"])
+
+
+@pytest.fixture
+def tuned(tiny_backbone, train, tmp_path):
+    """Run a config in a folder of this test."""
+
+    def run(name="run", **changes):
+        config = CONFIG_OF_TEST.replace(**changes)
+        return finetune(config, tmp_path / name, backbone=tiny_backbone, train=train)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"loss": "ranking"},
+        {"regularizer": "ccr", "lambda_": 2.0},
+        {"bias": "learned"},
+        {"context_init": ""},
+    ],
+    ids=["bce", "ranking", "ccr", "learned bias", "random context"],
+)
+def test_runs_are_bit_equal_twice_and_leave_a_whole_folder(tuned, tmp_path, changes):
+    first, second = load_file(tuned("a", **changes)), load_file(tuned("b", **changes))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    assert {p.name for p in (tmp_path / "a").iterdir()} == {CONFIG, CHECKPOINT, LOG, DONE}
+    log = [json.loads(line) for line in (tmp_path / "a" / LOG).read_text().splitlines()]
+    assert [line["epoch"] for line in log] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+@pytest.mark.parametrize("saved", [True, False], ids=["after saving", "before saving"])
+def test_a_broken_run_goes_on_to_the_same_numbers(tuned, tmp_path, monkeypatch, stop_after, saved):
+    whole = tuned("whole", bias="learned")
+    from ccr_diag import finetune as module
+
+    saves = []
+    save = module.save_checkpoint
+
+    def save_then_break(*args):
+        saves.append(args)
+        if len(saves) == stop_after and not saved:
+            raise KeyboardInterrupt
+        save(*args)
+        if len(saves) == stop_after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save_checkpoint", save_then_break)
+        with pytest.raises(KeyboardInterrupt):
+            tuned("broken", bias="learned")
+    assert not (tmp_path / "broken" / DONE).exists()
+    if saved:
+        assert load_checkpoint(tmp_path / "broken").epoch == stop_after
+    resumed = tuned("broken", bias="learned")
+    first, second = load_file(whole), load_file(resumed)
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    assert (tmp_path / "whole" / LOG).read_text() == (tmp_path / "broken" / LOG).read_text()
+    headers = [safe_open(p, "pt").metadata()["ccr_diag"] for p in (whole, resumed)]
+    assert headers[0] == headers[1]
+
+
+def test_a_finished_run_is_left_alone_and_another_config_is_refused(tuned, tmp_path):
+    path = tuned()
+    before = path.read_bytes()
+    assert tuned() == path
+    assert path.read_bytes() == before
+    with pytest.raises(
+        BadConfig, match=r"goes on with the settings it began with, .*config.toml holds others"
+    ):
+        tuned(lambda_=3.0)
+    assert path.read_bytes() == before
+
+
+def test_the_checkpoint_holds_what_rebuilding_needs(tuned, tiny_backbone, train):
+    checkpoint = load_checkpoint(tuned())
+    assert checkpoint.config == CONFIG_OF_TEST
+    assert checkpoint.class_names == train.class_names
+    assert checkpoint.new == ("grey square",)
+    assert list(checkpoint.is_new) == list(train.new)
+    assert checkpoint.epoch == 3
+    assert checkpoint.backbone["fingerprint"] == tiny_backbone.fingerprint
+    assert [g == "new" for g in checkpoint.groups] == list(train.new)
+    assert set(checkpoint.facts["versions"]) >= {"torch", "open_clip_torch"}
+    shots = draw_shots(CONFIG_OF_TEST, tiny_backbone, train)
+    assert checkpoint.facts["images"] == [train.image_ids[i] for i in shots.rows]
+    assert min(checkpoint.facts["shots"]) >= 4
+
+
+def test_the_map_is_fitted_on_zero_shot_scores_and_ranking_gets_its_own(
+    tuned, tiny_backbone, train
+):
+    shots = draw_shots(CONFIG_OF_TEST, tiny_backbone, train)
+    zero_shot = zero_shot_embeddings(tiny_backbone, train.class_names)[~train.new]
+    scores = (shots.features @ zero_shot.T).numpy()
+    expected = fit_map("prior", tiny_backbone.scale, scores, shots.labels)
+    bce, ranking = load_checkpoint(tuned("bce")), load_checkpoint(tuned("ranking", loss="ranking"))
+    assert bce.map == expected == bce.maps["zero-shot"]["prior"]
+    assert ranking.map == ranking.maps["tuned"]["prior"] != expected
+
+
+def test_new_classes_are_never_seen(tuned, train, tiny_backbone, tmp_path):
+    scrambled = train.labels.copy()
+    scrambled[:, train.new] = 1 - scrambled[:, train.new]
+    from dataclasses import replace
+
+    other = finetune(
+        CONFIG_OF_TEST,
+        tmp_path / "scrambled",
+        backbone=tiny_backbone,
+        train=replace(train, labels=scrambled),
+    )
+    first, second = load_file(tuned()), load_file(other)
+    assert all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_ccr_changes_the_prompts_and_the_scale_setting_counts(tuned):
+    plain, ccr, scaled = (
+        load_file(tuned(name, **changes))["framework.context"]
+        for name, changes in {"p": {}, "c": {"regularizer": "ccr"}, "s": {"scale": 4.0}}.items()
+    )
+    assert not torch.allclose(plain, ccr)
+    assert not torch.allclose(plain, scaled)
+
+
+def test_not_a_number_stops_the_run_and_keeps_the_last_good_checkpoint(
+    tuned, tmp_path, monkeypatch
+):
+    from ccr_diag import tune as module
+
+    step, calls = module._step, []
+
+    def break_in_epoch_3(*args):
+        calls.append(args)
+        parts = step(*args)
+        return parts * torch.nan if args[0].epoch == 2 else parts
+
+    monkeypatch.setattr(module, "_step", break_in_epoch_3)
+    with pytest.raises(RunFailed, match="at step 1 of epoch 3"):
+        tuned()
+    assert load_checkpoint(tmp_path / "run").epoch == 2
+    assert not (tmp_path / "run" / DONE).exists()
+
+
+def test_all_classes_new_is_refused(tiny_backbone, train, tmp_path):
+    from dataclasses import replace
+
+    with pytest.raises(BadData, match="all 4 classes are declared new"):
+        finetune(
+            CONFIG_OF_TEST,
+            tmp_path / "x",
+            backbone=tiny_backbone,
+            train=replace(train, new=np.ones(4, bool)),
+        )
+    assert not (tmp_path / "x").exists()
+
+
+def test_files_that_are_no_checkpoint(tuned, tmp_path):
+    path = tuned()
+    whole = path.read_bytes()
+    cases = {
+        "nothing": (None, "there is no"),
+        "cut.safetensors": (whole[: len(whole) // 2], "is damaged or of another kind"),
+        "pickle.pt": (b"\x80\x04\x95", "is damaged or of another kind"),
+    }
+    for name, (content, text) in cases.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(BadCheckpoint) as error:
+            load_checkpoint(tmp_path / name)
+        assert text in str(error.value)
+        assert "\n" not in str(error.value)
+    save_file({"ctx": torch.zeros(2, 3)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(BadCheckpoint, match="has no ccr_diag header"):
+        load_checkpoint(tmp_path / "foreign.safetensors")
+    save_file(
+        {"ctx": torch.zeros(2, 3)}, tmp_path / "newer.safetensors", {"ccr_diag": '{"schema": 99}'}
+    )
+    with pytest.raises(BadCheckpoint, match="schema 1, but .* has 99"):
+        load_checkpoint(tmp_path / "newer.safetensors")
+
+
+def test_another_backbone_or_class_list_is_refused(tuned, tiny_backbone, train):
+    from dataclasses import replace
+
+    checkpoint = load_checkpoint(tuned())
+    with pytest.raises(BadCheckpoint, match="give the --model and --pretrained of the run"):
+        checkpoint.require_backbone(replace(tiny_backbone, fingerprint="f" * 64))
+    with pytest.raises(BadCheckpoint, match="but the order differs"):
+        checkpoint.require_classes(train.class_names[::-1])
+    with pytest.raises(BadCheckpoint, match="but the sets differ in dog, red square"):
+        checkpoint.require_classes((*train.class_names[:-1], "dog"))

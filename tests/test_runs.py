@@ -1,0 +1,52 @@
+import errno
+
+import pytest
+
+from ccr_diag.errors import OutputExists, RunFailed
+from ccr_diag.runs import DONE, prepare_output, versions, write_atomically, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_partial_one(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def fail(partial):
+        partial.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(RunFailed, match="there is none left for .*a.txt; free some") as error:
+        write_atomically(path, fail)
+    assert error.value.exit_code == 1
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_other_write_errors_pass_through(tmp_path):
+    def fail(partial):
+        raise PermissionError(errno.EACCES, "no")
+
+    with pytest.raises(PermissionError):
+        write_atomically(tmp_path / "a", fail)
+
+
+def test_an_output_folder_is_used_only_when_nothing_is_lost(tmp_path):
+    folder = tmp_path / "run"
+    prepare_output(folder)
+    prepare_output(folder)  # still empty
+    write_text(folder / DONE, "")
+    with pytest.raises(OutputExists, match="add --resume .* --overwrite"):
+        prepare_output(folder)
+    prepare_output(folder, resume=True)
+    assert (folder / DONE).exists()
+    prepare_output(folder, overwrite=True)
+    assert list(folder.iterdir()) == []
+    (folder / "thesis.docx").touch()
+    with pytest.raises(OutputExists, match="also holds 'thesis.docx'"):
+        prepare_output(folder, overwrite=True)
+    assert (folder / "thesis.docx").exists()
+    with pytest.raises(OutputExists, match="is a file"):
+        prepare_output(folder / "thesis.docx")
+
+
+def test_versions_name_what_numbers_depend_on():
+    assert {"python", "ccr-diag", "torch", "numpy"} <= set(versions())

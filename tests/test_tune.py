@@ -1,0 +1,125 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ccr_diag.config import FinetuneConfig
+from ccr_diag.errors import RunFailed
+from ccr_diag.losses import LOSSES
+from ccr_diag.losses.ccr import CCR
+from ccr_diag.tune import learning_rate, start_tuning, tune
+
+N, C, D = 21, 5, 4
+
+
+class Linear(nn.Module):
+    """A framework whose text embeddings are its weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(C, D, generator=torch.Generator().manual_seed(1)))
+
+    def forward(self, features):
+        return features @ self.weight.T
+
+
+@pytest.fixture
+def data():
+    generator = torch.Generator().manual_seed(2)
+    labels = torch.randint(0, 2, (N, C), generator=generator, dtype=torch.int8)
+    labels[::6, 1] = -1
+    return torch.randn(N, D, generator=generator), labels
+
+
+def run(data, config, regularizer=None, **changes):
+    tuning = start_tuning(Linear(), 0.5, config.replace(**changes))
+    records = list(tune(tuning, *data, 2.0, regularizer, config.replace(**changes)))
+    return tuning, records
+
+
+CONFIG = FinetuneConfig(epochs=4, batch_size=8, learning_rate=0.3)
+
+
+def test_the_schedule_warms_up_then_follows_a_cosine():
+    config = FinetuneConfig(epochs=10, learning_rate=0.4, warmup_epochs=2, warmup_rate=0.01)
+    rates = [learning_rate(config, epoch) for epoch in range(10)]
+    expected = [0.01, 0.01, *(0.2 * (1 + math.cos(math.pi * e / 10)) for e in range(2, 10))]
+    assert rates == pytest.approx(expected)
+
+
+def test_one_step_is_sgd_on_loss_plus_lambda_ccr(data):
+    features, labels = data
+    config = CONFIG.replace(epochs=1, batch_size=N, warmup_epochs=0, lambda_=3.0)
+    ccr = CCR(torch.eye(C), "uncentred")
+    tuning, records = run(data, config, ccr)
+    slow = Linear()
+    z = 2.0 * (features @ slow.weight.T) + 0.5
+    loss, penalty = LOSSES["bce"](z, labels), ccr(z, labels)
+    (loss + 3.0 * penalty).backward()
+    expected = slow.weight - 0.3 * (slow.weight.grad + 5e-4 * slow.weight)
+    torch.testing.assert_close(tuning.framework.weight, expected)
+    assert records[0].loss == pytest.approx(loss.item())
+    assert records[0].regularizer == pytest.approx(penalty.item())
+    assert (records[0].epoch, records[0].dead, records[0].bias) == (1, 0, 0.5)
+
+
+def test_ranking_sees_four_times_the_score_whatever_the_map(data):
+    features, labels = data
+    _, records = run(data, CONFIG, loss="ranking", epochs=1, batch_size=N)
+    expected = LOSSES["ranking"](4.0 * features @ Linear().weight.T, labels)
+    assert records[0].loss == pytest.approx(expected.item())
+
+
+def test_the_bias_moves_only_when_it_is_learned(data):
+    fixed, _ = run(data, CONFIG, bias="prior")
+    learned, records = run(data, CONFIG, bias="learned")
+    assert fixed.bias.item() == 0.5
+    assert abs(learned.bias.item() - 0.5) > 1e-3
+    assert records[-1].bias == learned.bias.item()
+
+
+def test_every_image_is_seen_once_an_epoch_in_an_order_of_seed_and_epoch(data):
+    seen = []
+
+    class Watched(Linear):
+        def forward(self, features):
+            seen.append(features)
+            return super().forward(features)
+
+    for seed in (1, 1, 2):
+        config = CONFIG.replace(seed=seed, epochs=2)
+        list(tune(start_tuning(Watched(), 0.0, config), *data, 1.0, None, config))
+    epochs = [torch.cat(seen[i : i + 3]) for i in range(0, len(seen), 3)]
+    for epoch in epochs:
+        assert torch.equal(epoch.sort(dim=0).values, data[0].sort(dim=0).values)
+    assert torch.equal(epochs[0], epochs[2])
+    assert not torch.equal(epochs[0], epochs[1])
+    assert not torch.equal(epochs[0], epochs[4])
+
+
+def test_progress_counts_all_steps(data):
+    told = []
+    config = CONFIG.replace(epochs=2)
+    tuning = start_tuning(Linear(), 0.0, config)
+    list(tune(tuning, *data, 1.0, None, config, lambda *at: told.append(at)))
+    assert told == [(i, 6) for i in range(1, 7)]
+
+
+def test_a_loss_that_is_not_a_number_names_its_step(data):
+    features, labels = data
+    features = features.clone()
+    features[int(torch.randperm(N, generator=torch.Generator().manual_seed(1_000_003))[9])] = (
+        math.nan
+    )
+    with pytest.raises(RunFailed) as error:
+        run((features, labels), CONFIG, seed=1)
+    assert str(error.value) == (
+        "The loss must stay finite, but it was not at step 2 of epoch 1; the checkpoint of the epoch before "
+        "is kept; lower --learning-rate or --lambda."
+    )
+
+
+def test_training_lowers_the_loss(data):
+    _, records = run(data, CONFIG, epochs=20)
+    assert records[-1].loss < 0.8 * records[0].loss
