@@ -6,8 +6,8 @@ One flow, one direction; each arrow is one module::
     images,   frozen image    learned     scores and     numbers      pictures
     labels    embeddings      prompts     labels
 
-Everything before ``predictions.py`` is torch, everything after it numpy. Nothing heavy is imported here,
-so that ``ccr-diag --help`` answers at once.
+Everything before ``predictions.py`` is torch, everything after it numpy. Nothing heavy is imported
+here, so that ``ccr-diag --help`` answers at once.
 """
 
 __version__ = "0.1.0"

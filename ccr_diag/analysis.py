@@ -1,6 +1,7 @@
 """Runs + test images → every model's predictions and one results record, before and after tuning.
 
-finished runs ──► text spaces (zero-shot, tuned) ──► predictions ──► measurements + geometry ──► results.json
+finished runs ──► text spaces (zero-shot, tuned) ──► predictions ──► measurements + geometry
+──► results.json
 """
 
 import json
@@ -35,14 +36,25 @@ NEIGHBOURS = 5
 MAX_DRAWN_IMAGES = 500
 
 DEFINITIONS = {
-    "ece_positive": "confidence p against y, over all known (image, class) entries of the group; equal-width bins",
-    "ece_decision": "confidence max(p, 1 − p) against whether the decision p ≥ 0.5 is right; equal-width bins",
+    "ece_positive": (
+        "confidence p against y, over all known (image, class) entries of the group; "
+        "equal-width bins"
+    ),
+    "ece_decision": (
+        "confidence max(p, 1 − p) against whether the decision p ≥ 0.5 is right; equal-width bins"
+    ),
     "mce": "largest bin gap (positive convention)",
     "mce_weighted": "largest product of a bin's share of entries and its gap (positive convention)",
     "signed_error": "mean p − mean y; above 0 over-confident, below 0 under-confident",
     "mAP": "mean over classes of average precision",
-    "ED": f"mean over classes of the mean cosine distance to the {NEIGHBOURS} nearest other class text embeddings",
-    "NP@5": f"mean over classes of the share of the {NEIGHBOURS} nearest classes that are also the nearest in zero-shot space",
+    "ED": (
+        f"mean over classes of the mean cosine distance to the {NEIGHBOURS} nearest other class "
+        "text embeddings"
+    ),
+    "NP@5": (
+        f"mean over classes of the share of the {NEIGHBOURS} nearest classes that are also the "
+        "nearest in zero-shot space"
+    ),
     "gap": "distance between the mean unit image feature and the mean unit class text embedding",
     "interval": "95 % Student-t interval over splits",
 }
@@ -77,8 +89,9 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
         for checkpoint in checkpoints:
             if not is_done(checkpoint.path.parent):
                 raise BadCheckpoint(
-                    f"Only a finished run can be analysed, but {checkpoint.path.parent} stands at epoch "
-                    f"{checkpoint.epoch} of {checkpoint.config.epochs}; go on with finetune --resume."
+                    f"Only a finished run can be analysed, but {checkpoint.path.parent} stands at "
+                    f"epoch {checkpoint.epoch} of {checkpoint.config.epochs}; "
+                    "go on with finetune --resume."
                 )
         runs.append(Run(checkpoints[0].config.name, checkpoints))
     names = [run.name for run in runs]
@@ -95,10 +108,10 @@ def _split_number(path: Path) -> int:
 def compared_models(runs: Sequence[Run], backbone: Backbone, rule: str = OWN) -> Iterator[Model]:
     """The rows of the comparison.
 
-    With ``own`` each run is read through the map it was trained with. Zero-shot scores have none: they
-    are shown through the rules of the runs and through the prior rule; so are ranking scores, which no
-    map was trained with. With another rule every model is read through that rule, fitted on its own
-    training scores.
+    With ``own`` each run is read through the map it was trained with. Zero-shot scores have none:
+    they are shown through the rules of the runs and through the prior rule; so are ranking scores,
+    which no map was trained with. With another rule every model is read through that rule, fitted
+    on its own training scores.
     """
     used = [run.splits[0].config.bias for run in runs]
     untrained = list(dict.fromkeys([b for b in used if b != "learned"] + ["prior"]))
@@ -189,6 +202,12 @@ def _file_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
+def label(name: str) -> str:
+    """A model's name as tables and figures show it: ``bce+ccr`` is “BCE + CCR”."""
+    shown = name.replace("+", " + ").replace("bce", "BCE").replace("ccr", "CCR")
+    return shown[0].upper() + shown[1:]
+
+
 def _geometry(
     text: Float[np.ndarray, "classes dim"],
     zero_shot: Float[np.ndarray, "classes dim"],
@@ -210,7 +229,7 @@ def _model_record(model: Model, splits: list[dict[str, Any]]) -> dict[str, Any]:
     geometry = [split["geometry"] for split in splits]
     return {
         "name": model.name,
-        "label": model.name,
+        "label": label(model.name),
         "map_rule": model.spaces[0].map.rule,
         "splits": splits,
         "summary": {

@@ -1,8 +1,8 @@
 """The vocabulary of arrays, and the one place where scores become probabilities.
 
-A *score* is the cosine between a unit image feature and a unit text feature; it is what files store. A
-*logit* is ``τ·s + b``; a *probability* is ``σ(τ·s + b)``. Which τ and b is never guessed: they travel as a
-``ProbabilityMap`` that names the rule they come from.
+A *score* is the cosine between a unit image feature and a unit text feature; it is what files
+store. A *logit* is ``τ·s + b``; a *probability* is ``σ(τ·s + b)``. Which τ and b is never guessed:
+they travel as a ``ProbabilityMap`` that names the rule they come from.
 """
 
 import math
@@ -28,7 +28,9 @@ BIAS_RULES = {
     "none": "b = 0, as the paper writes it",
     "model": "the logit bias that came with the backbone's weights",
     "mean": "b = −τ·(mean training score), so that p = 0.5 at the mean score",
-    "prior": "b such that the mean training probability equals the share of positive training labels",
+    "prior": (
+        "b such that the mean training probability equals the share of positive training labels"
+    ),
     "learned": "b learned together with the prompts, starting from the prior rule",
 }
 
@@ -91,7 +93,8 @@ def fit_map(
     if rule == "model":
         if model_bias is None:
             raise BadConfig(
-                "Bias rule 'model' needs a backbone that carries a logit bias, but this one has none; use 'prior' or 'mean'."
+                "Bias rule 'model' needs a backbone that carries a logit bias, "
+                "but this one has none; use 'prior' or 'mean'."
             )
         return ProbabilityMap(scale, model_bias, rule)
     known = labels != UNKNOWN
@@ -101,7 +104,8 @@ def fit_map(
     prior = float((labels[known] == PRESENT).mean())
     if not 0 < prior < 1:
         raise BadData(
-            f"The prior bias rule needs both positive and negative training labels, but a share of {prior:g} is positive; choose another bias rule."
+            "The prior bias rule needs both positive and negative training labels, "
+            f"but a share of {prior:g} is positive; choose another bias rule."
         )
     span = 40.0  # σ(±40) is 0 or 1 to 4e-18: the root lies between
     bias = brentq(lambda b: float(expit(z + b).mean()) - prior, -z.max() - span, -z.min() + span)

@@ -1,4 +1,4 @@
-"""The only door to open_clip: a frozen CLIP that encodes images, texts, and texts with a learned context.
+"""The only door to open_clip: a frozen CLIP that encodes images, texts, and learned contexts.
 
 In: a model in open_clip's words (``--model``, ``--pretrained``). Out: unit embeddings, float32.
 """
@@ -60,10 +60,8 @@ class Backbone:
 
     def autocast(self) -> torch.autocast:
         """The precision asked for, on this device."""
-        dtype = {"fp32": torch.float32, "amp_bf16": torch.bfloat16, "amp": torch.float16}[
-            self.precision
-        ]
-        return torch.autocast(self.device.type, dtype, enabled=self.precision != "fp32")
+        enabled = self.precision == "amp_bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     @torch.inference_mode()
     def encode_images(
@@ -87,8 +85,8 @@ class Backbone:
         if cut.any():
             text = texts[int(cut.nonzero()[0])]
             raise BadData(
-                f"A prompt must fit the text tower's {self.context_length} tokens, but {text!r} is longer; "
-                "shorten the class name or learn fewer context tokens."
+                f"A prompt must fit the text tower's {self.context_length} tokens, "
+                f"but {text!r} is longer; shorten the class name or learn fewer context tokens."
             )
         return ids.to(self.device)
 
@@ -122,10 +120,11 @@ def load_backbone(
     """Load a CLIP by its open_clip name and freeze it.
 
     Args:
-        model: ``embedded``, a built-in name such as ``ViT-B-16``, ``local-dir:PATH`` or ``hf-hub:ORG/REPO``.
+        model: ``embedded``, a built-in name such as ``ViT-B-16``, ``local-dir:PATH`` or
+            ``hf-hub:ORG/REPO``.
         pretrained: weights tag or file, for built-in names.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        precision: ``fp32``, ``amp_bf16`` or ``amp``.
+        precision: ``fp32``, or ``amp_bf16`` for bfloat16 where autocast allows it.
 
     Raises:
         BadConfig: unknown model, missing weights, activation that does not fit the weights.
@@ -142,12 +141,14 @@ def load_backbone(
             tokenizer = open_clip.get_tokenizer(source, **_tokenizer_files(source))
     except UserWarning as mismatch:  # open_clip warns where results would silently be wrong
         raise BadConfig(
-            f"The model must have the activation that its weights were trained with; open_clip says: {mismatch}"
+            "The model must have the activation that its weights were trained with; "
+            f"open_clip says: {mismatch}"
         ) from mismatch
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BadConfig(
-            f"Model {model!r} with pretrained={pretrained!r} could not be loaded ({reason}); check the name, the file, and that weights are on this disk."
+            f"Model {model!r} with pretrained={pretrained!r} could not be loaded ({reason}); "
+            "check the name, the file, and that weights are on this disk."
         ) from error
     loaded.eval().requires_grad_(False)
     bias = getattr(loaded, "logit_bias", None)
@@ -177,16 +178,19 @@ def _check_builtin(model: str, pretrained: str | None) -> None:
     """A built-in name needs to exist and to come with weights."""
     if model not in open_clip.list_models():
         raise BadConfig(
-            f"The model must be 'embedded', a name that open_clip knows, local-dir:PATH or hf-hub:ORG/REPO, but got {model!r}{nearest(model, open_clip.list_models())}"
+            "The model must be 'embedded', a name that open_clip knows, local-dir:PATH or "
+            f"hf-hub:ORG/REPO, but got {model!r}{nearest(model, open_clip.list_models())}"
         )
     tags = open_clip.list_pretrained_tags_by_model(model)
     if pretrained is None:
         raise BadConfig(
-            f"Model {model!r} needs --pretrained, a tag ({', '.join(tags) or 'none known'}) or a weights file, as random weights are never used."
+            f"Model {model!r} needs --pretrained, a tag ({', '.join(tags) or 'none known'}) "
+            "or a weights file, as random weights are never used."
         )
     if pretrained not in tags and not Path(pretrained).is_file():
         raise BadConfig(
-            f"--pretrained of {model!r} must be a known tag or a weights file, but got {pretrained!r}{nearest(pretrained, tags)}"
+            f"--pretrained of {model!r} must be a known tag or a weights file, "
+            f"but got {pretrained!r}{nearest(pretrained, tags)}"
         )
 
 
@@ -237,7 +241,7 @@ def _token_embedding(model: Any) -> nn.Module:
 def _learned_context(
     embedding: nn.Module, context: Float[Tensor, "context width"] | None, at: int
 ) -> Iterator[None]:
-    """While open, the embeddings at ``at … at + context − 1`` are the context's vectors, in every text."""
+    """While open, embeddings ``at … at + context − 1`` of every text are the context's vectors."""
     if context is None:
         yield
         return
@@ -263,8 +267,8 @@ def _stops_at_last_end(model: Any) -> bool:
 
 
 def _encode_to_last_end(model: Any, ids: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts dim"]:
-    """``model.encode_text(ids)`` without the columns after the last end token: the same numbers, sooner."""
-    eos = getattr(model, "text_eos_id", None)
+    """``model.encode_text(ids)`` without the columns after the last end token: the same, sooner."""
+    eos: Any = getattr(model, "text_eos_id", None)
     ends = (
         ids.argmax(dim=1) if model.text_pool_type == "argmax" else (ids == eos).int().argmax(dim=1)
     )
@@ -274,8 +278,9 @@ def _encode_to_last_end(model: Any, ids: Int[Tensor, "texts tokens"]) -> Float[T
         dtype
     )
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-    pooled = text_global_pool(x, ids[:, :length], model.text_pool_type, eos_token_id=eos)
+    pooled: Tensor = text_global_pool(x, ids[:, :length], model.text_pool_type, eos_token_id=eos)
     projection = model.text_projection
     if projection is None:
         return pooled
-    return projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+    found: Tensor = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+    return found

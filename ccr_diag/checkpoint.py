@@ -1,7 +1,7 @@
 """What a run saves: learned tensors and the facts to rebuild from, in one safetensors file.
 
-The file serves both to go on with an unfinished run (optimizer state, epoch) and to analyse a finished
-one. Nothing in it is ever executed.
+The file serves both to go on with an unfinished run (optimizer state, epoch) and to analyse a
+finished one. Nothing in it is ever executed.
 """
 
 import json
@@ -36,8 +36,10 @@ class Checkpoint:
         new: names of the classes that tuning never saw.
         groups: head, medium, tail or new, a class.
         epoch: epochs done.
-        map: the probability map that the run was trained with (of a ranking run: fitted afterwards by its bias rule).
-        maps: ``maps["zero-shot"|"tuned"][rule]``, each rule's map for zero-shot and for tuned training scores.
+        map: the probability map that the run was trained with (of a ranking run: fitted afterwards
+            by its bias rule).
+        maps: ``maps["zero-shot"|"tuned"][rule]``, each rule's map for zero-shot and for tuned
+            training scores.
         backbone: name and fingerprint of the frozen CLIP.
         facts: everything else that was recorded (shots, versions, …).
         tensors: learned tensors and optimizer state.
@@ -64,9 +66,10 @@ class Checkpoint:
         """Refuse a backbone other than the one the run was tuned on."""
         if self.backbone["fingerprint"] != backbone.fingerprint:
             raise BadCheckpoint(
-                f"A checkpoint must be read with the backbone it was tuned on, {self.backbone['name']} "
-                f"({self.backbone['fingerprint'][:12]}), but {backbone.name} ({backbone.fingerprint[:12]}) "
-                f"was loaded for {self.path}; give the --model and --pretrained of the run."
+                "A checkpoint must be read with the backbone it was tuned on, "
+                f"{self.backbone['name']} ({self.backbone['fingerprint'][:12]}), "
+                f"but {backbone.name} ({backbone.fingerprint[:12]}) was loaded for {self.path}; "
+                "give the --model and --pretrained of the run."
             )
 
     def require_classes(self, class_names: tuple[str, ...]) -> None:
@@ -75,8 +78,8 @@ class Checkpoint:
             odd = sorted(set(self.class_names) ^ set(class_names))
             difference = f"the sets differ in {', '.join(odd[:5])}" if odd else "the order differs"
             raise BadCheckpoint(
-                f"The data must have the {len(self.class_names)} classes of checkpoint {self.path} in its order, "
-                f"but {difference}; analyse it on the data set it was tuned on."
+                f"The data must have the {len(self.class_names)} classes of checkpoint {self.path} "
+                f"in its order, but {difference}; analyse it on the data set it was tuned on."
             )
 
 
@@ -121,7 +124,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     path = path / CHECKPOINT if path.is_dir() else path
     if not path.is_file():
         raise BadCheckpoint(
-            f"A checkpoint must be a file or a run folder that holds {CHECKPOINT}, but there is no {path}."
+            f"A checkpoint must be a file or a run folder that holds {CHECKPOINT}, "
+            f"but there is no {path}."
         )
     try:
         with safe_open(path, framework="pt") as file:
@@ -129,16 +133,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise BadCheckpoint(
-            f"A checkpoint must be a whole safetensors file, but {path} is damaged or of another kind ({error}); run finetune again."
+            f"A checkpoint must be a whole safetensors file, but {path} is damaged or of another "
+            f"kind ({error}); run finetune again."
         ) from error
     if header is None:
         raise BadCheckpoint(
-            f"A checkpoint must be one that ccr-diag finetune wrote, but {path} has no ccr_diag header."
+            "A checkpoint must be one that ccr-diag finetune wrote, "
+            f"but {path} has no ccr_diag header."
         )
     facts = json.loads(header)
     if facts["schema"] != SCHEMA:
         raise BadCheckpoint(
-            f"This version reads checkpoints of schema {SCHEMA}, but {path} has {facts['schema']}; use the ccr-diag version it names: {facts.get('versions')}."
+            f"This version reads checkpoints of schema {SCHEMA}, but {path} has {facts['schema']}; "
+            f"use the ccr-diag version it names: {facts.get('versions')}."
         )
     return Checkpoint(
         path=path,

@@ -1,7 +1,7 @@
 """What can go wrong, in the user's words. Every text says the rule, what came, and what to do.
 
-The library raises these and prints nothing; the command line prints the text as one line and exits with
-``exit_code``.
+The library raises these and prints nothing; the command line prints the text as one line and exits
+with ``exit_code``.
 """
 
 import difflib
@@ -35,7 +35,10 @@ class OutputExists(CcrDiagError):
 
 
 class RunFailed(CcrDiagError):
-    """A run that began well could not go on (not-a-number loss, no space left). What was saved is kept."""
+    """A run that began well could not go on (not-a-number loss, no space left).
+
+    What was saved is kept.
+    """
 
     exit_code = 1
 

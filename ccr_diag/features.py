@@ -1,7 +1,8 @@
 """Frozen image features: each image goes through the backbone once, then lives in a cache.
 
-In: a backbone and a data set. Out: unit embeddings, float32, (images, dim). The cache key covers weights,
-preprocessing, precision and the content of every image, so a changed file never meets an old feature.
+In: a backbone and a data set. Out: unit embeddings, float32, (images, dim). The cache key covers
+weights, preprocessing, precision and the content of every image, so a changed file never meets an
+old feature.
 """
 
 import hashlib

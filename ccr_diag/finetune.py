@@ -58,7 +58,8 @@ def finetune(
 ) -> Path:
     """Tune on a data set's training split and leave a finished run in ``folder``.
 
-    A folder that holds an unfinished run of the same config is gone on with; a finished one is left as it is.
+    A folder that holds an unfinished run of the same config is gone on with; a finished one is left
+    as it is.
 
     Args:
         config: the settings.
@@ -78,7 +79,8 @@ def finetune(
     base = ~train.new
     if not base.any():
         raise BadData(
-            f"Tuning needs base classes, but all {len(base)} classes are declared new; declare fewer."
+            f"Tuning needs base classes, but all {len(base)} classes are declared new; "
+            "declare fewer."
         )
     _claim(folder, config)
     if is_done(folder):
@@ -140,7 +142,8 @@ def _claim(folder: Path, config: FinetuneConfig) -> None:
     path = folder / CONFIG
     if path.exists() and load_config(path) != config:
         raise BadConfig(
-            f"A run goes on with the settings it began with, but {path} holds others; choose another --output or add --overwrite."
+            f"A run goes on with the settings it began with, but {path} holds others; "
+            "choose another --output or add --overwrite."
         )
     write_text(path, config.to_toml())
 

@@ -34,7 +34,8 @@ def tuned_space(checkpoint: Checkpoint, backbone: Backbone, rule: str = OWN) -> 
     Args:
         checkpoint: a finished run.
         backbone: the CLIP it was tuned on.
-        rule: ``own``, the map that the run was trained with, or a bias rule fitted on its training scores.
+        rule: ``own``, the map that the run was trained with, or a bias rule fitted on its training
+            scores.
     """
     checkpoint.require_backbone(backbone)
     config = checkpoint.config
@@ -52,7 +53,7 @@ def tuned_space(checkpoint: Checkpoint, backbone: Backbone, rule: str = OWN) -> 
 
 
 def zero_shot_space(checkpoint: Checkpoint, backbone: Backbone, rule: str) -> TextSpace:
-    """The class text embeddings before tuning, with a bias rule fitted on the run's training images."""
+    """The class text embeddings before tuning, with a bias rule fitted on the training images."""
     embeddings = zero_shot_embeddings(backbone, checkpoint.class_names)
     name = "zero-shot" if rule == "none" else f"zero-shot ({rule} bias)"
     return TextSpace(name, embeddings, _rule(checkpoint, "zero-shot", rule))
@@ -63,7 +64,8 @@ def _rule(checkpoint: Checkpoint, of: str, rule: str) -> ProbabilityMap:
     maps = checkpoint.maps.get(of, {})
     if rule not in maps:
         raise BadConfig(
-            f"The bias rule must be 'own' or one that the run recorded, but got {rule!r}{nearest(rule, [OWN, *maps])}"
+            "The bias rule must be 'own' or one that the run recorded, "
+            f"but got {rule!r}{nearest(rule, [OWN, *maps])}"
         )
     return maps[rule]
 

@@ -1,4 +1,4 @@
-"""Class names → token ids of prompts: hand-written templates, and prompts with room for learned context."""
+"""Class names → token ids: hand-written templates, and prompts with room for learned context."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +51,9 @@ class ContextPrompts:
 def context_prompts(
     backbone: Backbone, class_names: Sequence[str], n_context: int
 ) -> ContextPrompts:
-    """Prompts in which ``n_context`` tokens before the class name are learned (CoOp, Zhou et al., 2022).
+    """Prompts in which ``n_context`` tokens before the class name are learned.
+
+    Source: CoOp, Zhou et al., 2022.
 
     Raises:
         BadData: a class name that does not fit beside the context.
@@ -62,7 +64,7 @@ def context_prompts(
 
 
 def _start(backbone: Backbone) -> int:
-    """Position of a text's first own token: the first column in which two different words differ."""
+    """Position of a text's first own token: the first column in which two words differ."""
     one, other = backbone.tokenize(["a", "the"])
     return int(one.ne(other).nonzero()[0])
 

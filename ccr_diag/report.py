@@ -1,4 +1,7 @@
-"""Results → tables: text for the terminal, Markdown and tidy CSV for files. Rounds; computes nothing."""
+"""Results → tables: text for the terminal, Markdown and tidy CSV for files.
+
+Rounds; computes nothing.
+"""
 
 import csv
 import io
@@ -14,13 +17,16 @@ GROUP_TABLES = {
     "signed_error": "Signed error (%, above 0 over-confident, below 0 under-confident)",
     "mAP": "mAP (%, higher is better)",
 }
-GEOMETRY_TABLE = "Text geometry (ED: mean distance to 5 nearest classes; NP@5: share of zero-shot neighbours kept)"
+GEOMETRY_TABLE = (
+    "Text geometry (ED: mean distance to 5 nearest classes; "
+    "NP@5: share of zero-shot neighbours kept)"
+)
 
 Table = tuple[str, list[str], list[list[str]]]
 
 
 def tables(results: Results) -> list[Table]:
-    """(title, header, rows of text) of each table: one a metric by group, and one of the text geometry."""
+    """(title, header, rows of text) of each table: one a metric by group, one of the geometry."""
     found: list[Table] = []
     for metric, title in GROUP_TABLES.items():
         groups = [g for g in GROUP_COLUMNS if g in results["models"][0]["summary"]]

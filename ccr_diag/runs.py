@@ -44,7 +44,7 @@ OWN_NAMES = re.compile(
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a file beside ``path``, then rename it: readers see the old file or the new one.
+    """Let ``write`` fill a file beside ``path``, then rename it: readers see the old or the new.
 
     Raises:
         RunFailed: no space is left; the old file, if any, is untouched.
@@ -97,7 +97,8 @@ def prepare_output(folder: Path, *, resume: bool = False, overwrite: bool = Fals
         elif not resume:
             raise OutputExists(
                 f"The output folder must be new or empty, but {folder} holds files; "
-                "add --resume to go on with it, --overwrite to replace it, or choose another --output."
+                "add --resume to go on with it, --overwrite to replace it, "
+                "or choose another --output."
             )
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -107,8 +108,8 @@ def _check_own(folder: Path) -> None:
     foreign = [entry.name for entry in folder.iterdir() if not OWN_NAMES.fullmatch(entry.name)]
     if foreign:
         raise OutputExists(
-            f"--overwrite only replaces what ccr-diag wrote, but {folder} also holds {sorted(foreign)[0]!r}; "
-            "choose another --output."
+            f"--overwrite only replaces what ccr-diag wrote, but {folder} also holds "
+            f"{sorted(foreign)[0]!r}; choose another --output."
         )
 
 

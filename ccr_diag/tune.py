@@ -2,9 +2,9 @@
 
     L = L_loss(z, y) + λ · L_reg(z, y),   z = τ·s + b
 
-SGD with momentum; the learning rate holds at a small value while warming up, then follows a cosine over
-the epochs (CoOp's recipe). The order of images in an epoch depends on (seed, epoch) alone, so a run that
-was interrupted between epochs and resumed ends with the same numbers.
+SGD with momentum; the learning rate holds at a small value while warming up, then follows a cosine
+over the epochs (CoOp's recipe). The order of images in an epoch depends on (seed, epoch) alone, so
+a run that was interrupted between epochs and resumed ends with the same numbers.
 """
 
 import math
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Int, Int8
 from torch import Tensor, nn
 
 from ccr_diag.config import FinetuneConfig
@@ -107,14 +107,22 @@ def tune(
         values = torch.stack(parts).cpu()  # one synchronisation an epoch
         _check_finite(values, tuning.epoch)
         tuning.epoch += 1
-        mean = values.mean(dim=0).tolist()
-        yield EpochRecord(tuning.epoch, *mean, rate=rate, bias=float(tuning.bias.detach()))
+        loss, regularization, dead = values.mean(dim=0).tolist()
+        yield EpochRecord(
+            epoch=tuning.epoch,
+            loss=loss,
+            regularizer=regularization,
+            dead=dead,
+            rate=rate,
+            bias=float(tuning.bias.detach()),
+        )
 
 
-def _batches(n_images: int, config: FinetuneConfig, epoch: int) -> tuple[Tensor, ...]:
+def _batches(n_images: int, config: FinetuneConfig, epoch: int) -> list[Int[Tensor, " batch"]]:
     """Rows of each step of an epoch."""
     generator = torch.Generator().manual_seed(1_000_003 * config.seed + epoch)
-    return torch.randperm(n_images, generator=generator).split(config.batch_size)
+    rows, size = torch.randperm(n_images, generator=generator), config.batch_size
+    return [rows[start : start + size] for start in range(0, n_images, size)]
 
 
 def _step(
@@ -125,7 +133,7 @@ def _step(
     regularizer: CCR | None,
     config: FinetuneConfig,
 ) -> Float[Tensor, " parts"]:
-    """One step of SGD; returns the loss, the regularizer without its λ, and the classes dead to it."""
+    """One step of SGD; returns the loss, the regularizer without its λ, its dead classes."""
     scores = tuning.framework(features)
     logits = scale * scores + tuning.bias
     # Ranking loss knows no probabilities: it has its own scale, and a bias would cancel.
@@ -146,6 +154,7 @@ def _check_finite(values: Float[Tensor, "steps parts"], epoch: int) -> None:
     broken = (~values.isfinite()).any(dim=1).nonzero()
     if len(broken):
         raise RunFailed(
-            f"The loss must stay finite, but it was not at step {int(broken[0]) + 1} of epoch {epoch + 1}; "
-            "the checkpoint of the epoch before is kept; lower --learning-rate or --lambda."
+            f"The loss must stay finite, but it was not at step {int(broken[0]) + 1} of epoch "
+            f"{epoch + 1}; the checkpoint of the epoch before is kept; lower --learning-rate or "
+            "--lambda."
         )

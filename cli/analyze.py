@@ -25,7 +25,8 @@ def analyze() -> None:
     "rule",
     default="own",
     show_default=True,
-    help="Read every model through its own map, or through one bias rule: none, model, mean, prior.",
+    help="Read every model through its own map, or through one bias rule: "
+    "none, model, mean, prior.",
 )
 @click.option(
     "--bins",
@@ -62,7 +63,7 @@ def checkpoint(
 
     \b
     ccr-diag analyze checkpoint runs/bce runs/ranking runs/ccr --output analysis
-    """
+    """  # noqa: D301 (click wants the backspace itself)
     set_threads(threads)
 
     from ccr_diag import analysis, report

@@ -29,7 +29,7 @@ def figures(analysis: Path, output: Path | None, formats: tuple[str, ...]) -> No
 
     \b
     ccr-diag figures analysis
-    """
+    """  # noqa: D301 (click wants the backspace itself)
     from ccr_diag.figures.gallery import draw_all
     from ccr_diag.results import load_results
 

@@ -13,7 +13,10 @@ from .progress import Progress
 
 # Setting → what its flag's help says. The flags stand in this order.
 SETTINGS = {
-    "model": "CLIP in open_clip's words: a built-in name, local-dir:PATH, hf-hub:ORG/REPO, or 'embedded'.",
+    "model": (
+        "CLIP in open_clip's words: a built-in name, local-dir:PATH, hf-hub:ORG/REPO, "
+        "or 'embedded'."
+    ),
     "pretrained": "Weights of a built-in model: a tag or a file.",
     "data": "Data set: scenes[:STYLE] or manifest:FILE.csv.",
     "new_classes": "A class to leave out of tuning and call new (repeatable).",
@@ -88,7 +91,7 @@ def finetune(
 
     \b
     ccr-diag finetune --loss bce --regularizer ccr --splits 3 --output runs/ccr
-    """
+    """  # noqa: D301 (click wants the backspace itself)
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     config = load_config(config_file) if config_file else FinetuneConfig()
     config = config_from_dict(config.as_dict() | given)

@@ -1,7 +1,8 @@
-"""How far long work is: a bar on a terminal, now and then a plain line when piped; always on stderr."""
+"""How far long work is, on stderr: a bar on a terminal, now and then a plain line when piped."""
 
 import sys
 import time
+from typing import Never
 
 from tqdm import tqdm
 
@@ -18,7 +19,7 @@ class Progress:
     def __init__(self, prefix: str = "") -> None:
         self.prefix = prefix
         self.stage = ""
-        self.bar: tqdm[None] | None = None
+        self.bar: tqdm[Never] | None = None  # it counts, and never iterates
         self.last_line = 0.0
 
     def __call__(self, stage: str, done: int, total: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from ccr_diag.figures.style import (
     MUTED,
@@ -30,6 +31,7 @@ from ccr_diag.figures.style import (
 from ccr_diag.results import Results
 
 SIGNED = "signed_error"
+_SIDES_INCHES = 0.55  # width of the names of the sides, beside the axes
 ERRORS = ("ece_positive", "ece_decision", "mce", "mce_weighted")
 # A log axis where a quarter of the points would share the lowest 5 % of a linear one.
 _CROWDED = 0.05
@@ -87,7 +89,16 @@ def draw_frequency(
         elif metric in ERRORS:
             _set_error_axis(ax, crowded, sizes)
         if legend:
-            ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.4)
+            # Beside the names of the sides, where there are any.
+            aside = ScaledTranslation(
+                _SIDES_INCHES if metric == SIGNED else 0.0, 0.0, ax.figure.dpi_scale_trans
+            )
+            ax.legend(
+                loc="upper left",
+                bbox_to_anchor=(1.0, 1.0),
+                bbox_transform=ax.transAxes + aside,
+                handletextpad=0.4,
+            )
     return ax
 
 
@@ -140,8 +151,9 @@ def _means(results: Results, groups: list[str], metric: str) -> list[float]:
     return [s[metric]["mean"] for s in summaries if defined(s[metric]["mean"])]
 
 
-def _plain(value: float, _: int | None = None) -> str:
-    return number(value, "g")
+def _plain(value: float, _: object) -> str:
+    text: str = number(value, "g")
+    return text
 
 
 def _set_error_axis(ax: Axes, crowded: bool, sizes: list[float]) -> None:

@@ -58,13 +58,10 @@ def draw_all(results: Results, folder: Path, formats: Sequence[str] = ("png", "s
 
 def _write(figure: Figure, path: Path) -> Path:
     """Save under a temporary name and rename: no half-written picture under the right name."""
-    ending = path.suffix[1:]
-    # Without a date the same results give the same bytes.
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
     temporary = path.with_name(path.name + ".part")
     try:
         with style():
-            figure.savefig(temporary, format=ending, metadata=metadata)
+            figure.savefig(temporary, format=path.suffix[1:])
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -10,7 +10,6 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator
 
 from ccr_diag.figures.style import (
     LOOKS,
@@ -21,7 +20,6 @@ from ccr_diag.figures.style import (
     Look,
     groups_present,
     interval_of,
-    new_axes,
     new_figure,
     number,
     results_looks,
@@ -53,7 +51,7 @@ def draw_reliability(
     Args:
         bins: ``count``, ``confidence``, ``frequency`` of each equal-width bin of [0, 1]; the last
             two may be anything where the count is 0.
-        ax: where to draw; a new figure when left out.
+        ax: where to draw; a new figure, with the counts below, when left out.
         look: colour and marker of the model.
         title: above the diagram.
         splits: bins of the other splits, shown as small points.
@@ -66,7 +64,8 @@ def draw_reliability(
     filled = [i for i, count in enumerate(bins["count"]) if count]
     left = [i * width for i in filled]
     with style():
-        ax = ax or new_axes(2.4, 2.8)
+        if ax is None:
+            ax, histogram = new_figure(2.4, 2.8).subplots(2, 1, sharex=True, height_ratios=(3, 1))
         histogram = histogram or ax.inset_axes(_HISTOGRAM, sharex=ax)
         ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.7, linestyle="--", zorder=3)
         frequency = [bins["frequency"][i] for i in filled]
@@ -107,7 +106,8 @@ def _page(results: Results, models: Sequence[dict[str, Any]]) -> Figure:
         rows = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         for i, (row, model) in enumerate(zip(rows, models, strict=False)):
             look = looks[model["name"]]
-            title = f"{model['label']}  (bias rule: {model['map_rule']})"
+            rule = "" if "bias" in model["label"] else f"  (bias rule: {model['map_rule']})"
+            title = f"{model['label']}{rule}"
             row.suptitle(title, fontsize=8.5, weight="bold", color=look.colour, x=0.01, ha="left")
             axes = row.subplots(2, len(groups), height_ratios=(3, 1), sharex=True, squeeze=False)
             for group, ax, histogram in zip(groups, *axes, strict=True):
@@ -184,7 +184,7 @@ def _set_counts_axis(histogram: Axes, most: int) -> None:
     # One count must still show: the axis starts at 0.5.
     histogram.set(xlim=(0, 1), yscale="log", ylim=(0.5, 3.0 * most))
     histogram.set(xlabel="confidence", ylabel="count")
-    histogram.yaxis.set_major_locator(LogLocator(base=10, numticks=3))
+    histogram.set_yticks(sorted({1, 10 ** (len(str(most)) - 1)}))  # more would not fit
     histogram.minorticks_off()
 
 

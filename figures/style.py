@@ -44,7 +44,6 @@ _RC: dict[str, Any] = {
     "figure.dpi": 150,
     "savefig.dpi": 300,
     "svg.fonttype": "none",  # text stays text: searchable, and small files
-    "svg.hashsalt": "ccr-diag",  # the same results give the same bytes
 }
 
 
@@ -58,16 +57,18 @@ class Look:
 
 # Hues stay apart for colour-blind readers; a method read through another bias rule keeps its marker
 # and takes another tone.
-_METHODS = {  # marker, then the colour without bias, with the prior bias, with a learned bias
+_METHODS = {  # marker, then its colour for each row of _BIASES
     "zero-shot": ("o", "#333333", "#949494", "#C4C4C4"),
     "bce": ("s", "#C44E00", "#F0B08A", "#E8A33D"),
     "ranking": ("^", "#0173B2", "#56B4E9", "#7A7FD0"),
     "bce+ccr": ("D", "#007A58", "#5CC9A7", "#A3B800"),
 }
+_BIASES = (("", " (mean bias)"), (" (prior bias)",), (" (learned bias)",))
 LOOKS = {
     method + bias: Look(colour, marker)
     for method, (marker, *colours) in _METHODS.items()
-    for bias, colour in zip(("", " (prior bias)", " (learned bias)"), colours, strict=True)
+    for biases, colour in zip(_BIASES, colours, strict=True)
+    for bias in biases
 }
 _SPARE_COLOURS = ("#CC78BC", "#5D3A9B", "#7B4A12", "#A89B00")
 _SPARE_MARKERS = ("v", "P", "X", "<", ">", "p", "h", "*")
@@ -85,15 +86,17 @@ def model_looks(names: Iterable[str]) -> dict[str, Look]:
     """The colour and marker of each model.
 
     Args:
-        names: all models of a results file, in its order: names not in ``LOOKS`` take the spare
-            looks in that order, so they too stay the same in every figure of the file.
+        names: all models of a results file, in its order: names not in ``LOOKS``, or whose look an
+            earlier one has, take the spare looks in that order, so they too stay the same in every
+            figure of the file.
 
     Returns:
         Name → look.
     """
-    looks, spare = {}, 0
+    looks: dict[str, Look] = {}
+    spare = 0
     for name in names:
-        if name in LOOKS:
+        if name in LOOKS and LOOKS[name] not in looks.values():
             looks[name] = LOOKS[name]
             continue
         colour = _SPARE_COLOURS[spare % len(_SPARE_COLOURS)]

@@ -122,7 +122,7 @@ def test_tables_say_what_the_results_say(results):
     assert float(first["mean"]) == interval["mean"]
     shown = f"{100 * interval['mean']:.1f} ± {100 * (interval['high'] - interval['mean']):.1f}"
     for text in (report.to_text(results), report.to_markdown(results)):
-        line = [line for line in text.split("mAP (%")[1].splitlines() if "bce " in line][0]
+        line = [line for line in text.split("mAP (%")[1].splitlines() if "BCE " in line][0]
         assert shown in line
     assert json.loads(report.render(results, "json")) == results
 

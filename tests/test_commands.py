@@ -16,8 +16,8 @@ from ccr_diag.results import load_results
 def own(tiny_clip, drawn_data):
     """Flags of a small run."""
     return [
-        "--model", tiny_clip, "--data", drawn_data, "--new-class", "grey square", "--shots", 4, "--epochs", 2,
-        "--device", "cpu",
+        "--model", tiny_clip, "--data", drawn_data, "--new-class", "grey square",
+        "--shots", 4, "--epochs", 2, "--device", "cpu",
     ]  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def test_step_by_step_on_your_own_model_and_images(ccr, own, tmp_path):
     result = ccr("analyze", "checkpoint", tmp_path / "bce", tmp_path / "ccr", "-o", out)
     assert result.exit_code == 0, result.output
     assert "ECE, positive" in result.stdout
-    assert "bce+ccr" in result.stdout
+    assert "BCE + CCR" in result.stdout
     assert "±" in result.stdout
     assert "Written:" in result.stderr
     names = [model["name"] for model in load_results(out / "results.json")["models"]]

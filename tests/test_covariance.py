@@ -170,6 +170,17 @@ def test_eps_zero_gives_no_nan_gradient(estimator):
 
 
 @each_estimator
+def test_default_eps_is_larger_for_centred_estimators(estimator):
+    labels = torch.zeros(2, 1, dtype=torch.int8)
+    for moment, alive in [(1e-5, True), (1e-7, not CENTRED[estimator]), (1e-13, False)]:
+        absent = torch.tensor([[0.0], [1.0]]).double() * 2 * moment**0.5  # variance = moment
+        if not CENTRED[estimator]:
+            absent = torch.full_like(absent, moment**0.5)
+        logits = -torch.logit(absent.clamp(min=1e-30))
+        assert predicted_correlation(logits, labels, estimator)[1].item() == alive
+
+
+@each_estimator
 def test_a_class_that_is_always_present(estimator):
     logits, labels = batch(unknown=0.0)
     labels[:, 2] = 1

@@ -96,10 +96,11 @@ def test_saturated_logits_stay_finite_in_float32(loss, value):
 
 
 @each_callable
-def test_half_precision_under_autocast_gives_the_float32_result(loss):
+@pytest.mark.parametrize("autocast", [True, False])
+def test_half_precision_gives_the_float32_result(loss, autocast):
     logits, labels = batch(dtype=torch.bfloat16)
     expected = loss(logits.float(), labels)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         got = loss(logits, labels)
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Things small enough to run in a test: a random CLIP in a folder, and drawn images with their labels."""
+"""Things small enough to run in a test: a random CLIP, and drawn images with their labels."""
 
 import csv
 import json

@@ -1,7 +1,8 @@
 """Render the sprite atlases that ship with the package (development only).
 
-In: unpacked npm packs ``@iconify-json/*`` and ``emojibase-data`` below one folder, and ``classes.json``.
-Out: ``sprites/<style>.webp``, one RGBA atlas a style, and ``sprites/index.json``, what each cell holds.
+In: unpacked npm packs ``@iconify-json/*`` and ``emojibase-data`` below one folder, and
+``classes.json``. Out: ``sprites/<style>.webp``, one RGBA atlas a style, and
+``sprites/index.json``, what each cell holds.
 
     npm pack @iconify-json/noto@1.2.9 …          # versions: STYLES below
     python -m ccr_diag.embedded.build_sprites PACKS [--extra FOLDER]
@@ -73,7 +74,11 @@ def slug(label: str) -> str:
 
 
 class Pack:
-    """One icon pack: emoji → SVG text."""
+    """One icon pack: emoji → SVG text.
+
+    Args:
+        folder: the unpacked pack, with ``icons.json`` and ``chars.json``.
+    """
 
     def __init__(self, folder: Path) -> None:
         icons = json.loads((folder / "icons.json").read_text())
@@ -85,12 +90,24 @@ class Pack:
         self.by_hexcode = json.loads((folder / "chars.json").read_text())
 
     def svg(self, hexcode: str, names: list[str]) -> str | None:
-        """The drawing of an emoji, found by code point or else by one of its names."""
+        """The drawing of an emoji, found by code point or else by one of its names.
+
+        Args:
+            hexcode: code points in hex, joined by “-”, without the presentation selector.
+            names: icon names to try in order; an empty one is passed over.
+
+        Returns:
+            The SVG file's text, or None where the pack has no drawing.
+        """
         for name in [self.by_hexcode.get(hexcode), *names]:
             icon = self.icons.get(name) if name else None
             if icon and "body" in icon:
                 width, height = icon.get("width", self.size[0]), icon.get("height", self.size[1])
-                return f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
+                return (
+                    '<svg xmlns="http://www.w3.org/2000/svg" '
+                    'xmlns:xlink="http://www.w3.org/1999/xlink" '
+                    f'viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
+                )
         return None
 
 
@@ -147,7 +164,12 @@ def class_entries(table: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 def extra_entries(
     table: dict[str, dict[str, Any]], taken: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The other object emoji, less those whose name or words would contradict a class label."""
+    """The other object emoji, less those whose name or words would contradict a class label.
+
+    Args:
+        table: Emojibase's annotations by emoji.
+        taken: the entries of the class sprites.
+    """
     names, emoji = {entry["name"] for entry in taken}, {entry["emoji"] for entry in taken}
     entries = []
     for e, row in table.items():
@@ -165,7 +187,18 @@ def write_style(
     packs: Path,
     out: Path,
 ) -> list[str]:
-    """Write one atlas; returns the emoji that the style does not draw."""
+    """Write one atlas.
+
+    Args:
+        style: a key of ``STYLES``.
+        entries: what the cells hold, in order.
+        table: Emojibase's annotations by emoji.
+        packs: folder of the unpacked packs.
+        out: folder to write ``<style>.webp`` to.
+
+    Returns:
+        The emoji that the style does not draw.
+    """
     pack = Pack(packs / f"iconify-json-{STYLES[style]['pack']}")
     cells: list[Image.Image | None] = []
     for entry in entries:

@@ -1,27 +1,30 @@
 """Train the embedded CLIP (development only; users and CI load the result).
 
-In: the shipped sprite atlases of the pretraining styles and, with ``--extra``, those of other emoji.
-Out: ``OUT/state.pt`` (to continue from), ``OUT/log.jsonl`` and, at each evaluation, a folder that open_clip
-loads as ``local-dir:OUT/model``.
+In: the shipped sprite atlases of the pretraining styles and, with ``--extra``, those of other
+emoji. Out: ``OUT/state.pt`` (to continue from), ``OUT/log.jsonl`` and, at each evaluation, a folder
+that open_clip loads as ``local-dir:OUT/model``.
 
     python -m ccr_diag.embedded.pretrain OUT --extra EXTRA --steps 22000 --decay 5000
 
-Every batch is images × texts: captions of some of the images, and short prompts of single words (class
-names, emoji names, annotators' keywords). A text and an image match when everything that the text names is
-in the image; the softmax contrastive loss of CLIP is taken with all matches as targets.
+Every batch is images × texts: captions of some of the images, and short prompts of single words
+(class names, emoji names, annotators' keywords). A text and an image match when everything that the
+text names is in the image; the softmax contrastive loss of CLIP is taken with all matches as
+targets.
 """
 
 import argparse
 import gzip
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
 import torch
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
@@ -34,8 +37,10 @@ SEED = 20260
 CAPTIONS, PROMPTS = 48, 128  # texts a batch
 EXTRA_SHARE = 0.25  # share of scenes whose theme is “other emoji”
 PROMPT_TEMPLATES = (
-    "{}", "{}.", "a {}.", "the {}.", "a photo of a {}.", "a picture of a {}.", "a drawing of a {}.", "an icon of a {}.",
-    "a photo of the {}.", "a scene with a {}.", "there is a {} in the picture.", "a picture that shows a {}.",
+    "{}", "{}.", "a {}.", "the {}.",
+    "a photo of a {}.", "a picture of a {}.", "a drawing of a {}.", "an icon of a {}.",
+    "a photo of the {}.", "a scene with a {}.",
+    "there is a {} in the picture.", "a picture that shows a {}.",
     "one of the things that you can see in this small colourful picture is a {}.",
     "among other things on a soft and colourful background the picture shows a {}.",
 )  # fmt: skip
@@ -44,61 +49,109 @@ CAPTION_TEMPLATES = (
     "in this small colourful picture you can see {}.",
 )  # fmt: skip
 EVALUATION_TEMPLATES = ("a photo of a {}.", "a picture of a {}.", "a drawing of a {}.", "{}.")
+EVALUATION_STYLES = ("noto", "fluent-flat", "twemoji")
+REPORT_EVERY = 50  # steps
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One emoji in one style.
+
+    Args:
+        class_: number of the class that it stands for.
+        cell: its RGBA picture.
+        words: its name and the annotators' keywords.
+    """
+
+    class_: int
+    cell: UInt8[np.ndarray, "side side 4"]
+    words: list[str]
+
+
+def drawings(folder: Path, class_of_sprite: Sequence[int]) -> Iterator[Drawing]:
+    """What the pretraining styles draw, style by style.
+
+    Args:
+        folder: where ``index.json`` and the atlases lie.
+        class_of_sprite: class number of each sprite of the index.
+    """
+    index = read_index(folder)
+    for style in STYLES:
+        missing = set(index["styles"][style]["missing"])
+        cells = scenes.load_cells(folder, style)
+        for sprite, class_, cell in zip(index["sprites"], class_of_sprite, cells, strict=True):
+            if sprite["emoji"] not in missing:
+                yield Drawing(class_, cell, [sprite["name"], *sprite["tags"]])
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """What the cells of a folder's atlases hold."""
+    index: dict[str, Any] = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    return index
+
+
+def with_other_emoji(base: scenes.Inventory, others: Sequence[str]) -> scenes.Inventory:
+    """Equally frequent themes and, last, a theme of other emoji; nobody draws any class yet.
+
+    Args:
+        base: the classes, their themes and shares.
+        others: a class name for each other emoji; without any, their theme is left out.
+    """
+    n_themes, n = len(base.theme_share), len(others)
+    theme_share = [1 / n_themes] * n_themes
+    if others:
+        theme_share = [(1 - EXTRA_SHARE) / n_themes] * n_themes + [EXTRA_SHARE]
+    return scenes.Inventory(
+        names=(*base.names, *others),
+        theme_of_class=np.append(base.theme_of_class, np.full(n, n_themes)),
+        class_share=np.append(base.class_share, np.full(n, 1 / max(n, 1))),
+        theme_share=np.array(theme_share),
+        sprites_of_class=((),) * (len(base.names) + n),
+    )
+
+
+def drawn_by(inventory: scenes.Inventory, class_of_row: Sequence[int]) -> scenes.Inventory:
+    """The inventory whose classes are drawn by these rows of a sprite bank."""
+    rows_of_class: list[list[int]] = [[] for _ in inventory.names]
+    for row, class_ in enumerate(class_of_row):
+        rows_of_class[class_].append(row)
+    return replace(inventory, sprites_of_class=tuple(tuple(rows) for rows in rows_of_class))
+
+
+def concept_table(
+    words_of_row: Sequence[list[str]],
+) -> tuple[list[str], Bool[np.ndarray, "rows concepts"]]:
+    """All words in alphabetical order, and which of them each row of a sprite bank bears."""
+    concepts = sorted({word for words in words_of_row for word in words})
+    number = {word: i for i, word in enumerate(concepts)}
+    table = np.zeros((len(words_of_row), len(concepts)), dtype=bool)
+    for row, words in enumerate(words_of_row):
+        table[row, [number[word] for word in words]] = True
+    return concepts, table
 
 
 class Corpus:
-    """Sprites of all pretraining styles as one inventory, with the words that each class of sprite bears."""
+    """Sprites of all pretraining styles as one inventory, with the words that each sprite bears.
+
+    Args:
+        extra: folder of the atlases of other emoji, if they are to be drawn too.
+    """
 
     def __init__(self, extra: Path | None) -> None:
         base = scenes.class_inventory(STYLES[0], theme_exponent=0.0, class_exponent=0.25)
-        cells, sprites_of_class = [], [list[int]() for _ in base.names]
-        words: list[list[set[str]]] = []  # words of each bank row
-        self.names = list(base.names)
-        theme_of_class, class_share = base.theme_of_class.tolist(), base.class_share.tolist()
-        row_words: list[list[str]] = []
-        for folder in [HERE / "sprites", extra]:
-            if folder is None:
-                continue
-            index = json.loads((folder / "index.json").read_text())
-            first = len(self.names)
-            if folder == extra:
-                self.names += [s["name"] for s in index["sprites"]]
-                sprites_of_class += [list[int]() for _ in index["sprites"]]
-                theme_of_class += [len(base.theme_share)] * len(index["sprites"])
-                class_share += [1 / len(index["sprites"])] * len(index["sprites"])
-            number = {name: i for i, name in enumerate(self.names[:first])}
-            for style in STYLES:
-                missing = set(index["styles"][style]["missing"])
-                for i, (sprite, cell) in enumerate(
-                    zip(index["sprites"], scenes.load_cells(folder, style), strict=True)
-                ):
-                    if sprite["emoji"] not in missing:
-                        sprites_of_class[
-                            first + i if folder == extra else number[sprite["name"]]
-                        ].append(len(cells))
-                        cells.append(cell)
-                        row_words.append([sprite["name"], *sprite["tags"]])
-        del words
-        n_themes = len(base.theme_share)
-        theme_share = (
-            np.full(n_themes, 1 / n_themes)
-            if extra is None
-            else np.array([(1 - EXTRA_SHARE) / n_themes] * n_themes + [EXTRA_SHARE])
-        )
-        self.inventory = scenes.Inventory(
-            tuple(self.names),
-            np.array(theme_of_class),
-            np.array(class_share),
-            theme_share,
-            tuple(tuple(s) for s in sprites_of_class),
-        )
-        self.cells = np.stack(cells)
-        self.concepts = sorted({w for ws in row_words for w in ws})
-        number = {w: i for i, w in enumerate(self.concepts)}
-        self.concepts_of_sprite = np.zeros((len(cells), len(self.concepts)), dtype=bool)
-        for row, ws in enumerate(row_words):
-            self.concepts_of_sprite[row, [number[w] for w in ws]] = True
-        self.is_name = np.array([w in set(base.names) for w in self.concepts])
+        others = [sprite["name"] for sprite in read_index(extra)["sprites"]] if extra else []
+        inventory = with_other_emoji(base, others)
+        number = {name: i for i, name in enumerate(base.names)}
+        shipped = HERE / "sprites"
+        drawn = [
+            *drawings(shipped, [number[s["name"]] for s in read_index(shipped)["sprites"]]),
+            *(drawings(extra, range(len(base.names), len(inventory.names))) if extra else ()),
+        ]
+        self.inventory = drawn_by(inventory, [drawing.class_ for drawing in drawn])
+        self.names = self.inventory.names
+        self.cells = np.stack([drawing.cell for drawing in drawn])
+        self.concepts, self.concepts_of_sprite = concept_table([d.words for d in drawn])
+        self.is_name = np.array([concept in number for concept in self.concepts])
 
     def texts(self) -> Iterator[str]:
         """Every word and template, for the choice of the vocabulary."""
@@ -111,8 +164,8 @@ class Corpus:
 def cut_vocabulary(texts: Iterator[str], path: Path) -> None:
     """Write the merges of CLIP's byte-pair encoding that these texts use, in their old order.
 
-    A merge that some word needs was open to every other word before, so known words keep their pieces;
-    unknown words fall into smaller ones.
+    A merge that some word needs was open to every other word before, so known words keep their
+    pieces; unknown words fall into smaller ones.
     """
     full = open_clip.SimpleTokenizer()
     ranks, used = full.bpe_ranks, set()
@@ -134,7 +187,8 @@ def cut_vocabulary(texts: Iterator[str], path: Path) -> None:
                     i += 2 if joined else 1
                 symbols = merged
     lines = [
-        "#version: 0.2, the merges of CLIP's bpe_simple_vocab_16e6 (MIT, OpenAI) that the embedded CLIP's texts use"
+        "#version: 0.2, the merges of CLIP's bpe_simple_vocab_16e6 (MIT, OpenAI) "
+        "that the embedded CLIP's texts use"
     ]
     lines += [" ".join(pair) for pair in sorted(used, key=ranks.__getitem__)]
     path.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
@@ -146,11 +200,12 @@ def model_config(vocab_size: int) -> dict[str, Any]:
         "model_cfg": {
             "embed_dim": 128,
             "vision_cfg": {
-                "timm_model_name": "resnet10t", "timm_model_pretrained": False, "timm_pool": "avg",
-                "timm_proj": "linear", "image_size": scenes.SIZE,
+                "timm_model_name": "resnet10t", "timm_model_pretrained": False,
+                "timm_pool": "avg", "timm_proj": "linear", "image_size": scenes.SIZE,
             },
             "text_cfg": {
-                "context_length": 32, "vocab_size": vocab_size, "width": 128, "heads": 4, "layers": 3,
+                "context_length": 32, "vocab_size": vocab_size,
+                "width": 128, "heads": 4, "layers": 3,
                 "tokenizer_kwargs": {"bpe_path": "bpe.txt.gz"},
             },
         },
@@ -162,22 +217,29 @@ def model_config(vocab_size: int) -> dict[str, Any]:
 
 
 class Batches(IterableDataset[dict[str, Tensor]]):
-    """Batch number ``step`` holds scenes ``step·size …``, whichever worker draws it: a resumed run sees the same data."""
+    """Batches of images and texts.
+
+    Batch number ``step`` holds scenes ``step·size …``, whichever worker draws it: a resumed run
+    sees the same data.
+
+    Args:
+        corpus: what is drawn and named.
+        tokenizer: of the cut vocabulary.
+        size: images a batch.
+        start: number of the first batch.
+        stop: number after the last batch.
+    """
 
     def __init__(
         self, corpus: Corpus, tokenizer: open_clip.SimpleTokenizer, size: int, start: int, stop: int
     ) -> None:
-        self.corpus, self.tokenizer, self.size, self.range = (
-            corpus,
-            tokenizer,
-            size,
-            range(start, stop),
-        )
+        self.corpus, self.tokenizer, self.size = corpus, tokenizer, size
+        self.steps = range(start, stop)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         torch.set_num_threads(1)
         bank = scenes.SpriteBank(self.corpus.cells)
-        for step in self.range:
+        for step in self.steps:
             yield self.batch(bank, step)
 
     def batch(self, bank: scenes.SpriteBank, step: int) -> dict[str, Tensor]:
@@ -205,7 +267,8 @@ class Batches(IterableDataset[dict[str, Tensor]]):
                 )
             )
             match.append(labels[:, named].all(axis=1))
-        # Prompts: class names first, as they are what users ask for; then other words present in the batch.
+        # Prompts: class names first, as they are what users ask for; then other words present in
+        # the batch.
         in_batch = np.flatnonzero(concepts.any(axis=0))
         weight = np.where(self.corpus.is_name[in_batch], 6.0, 1.0)
         for c in rng.choice(
@@ -224,8 +287,13 @@ class Batches(IterableDataset[dict[str, Tensor]]):
         }
 
 
-def jitter(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random colour mixing, contrast and brightness an image; a tenth turns grey. Keeps shapes, loosens style."""
+def jitter(
+    images: UInt8[np.ndarray, "images height width 3"], rng: np.random.Generator
+) -> UInt8[np.ndarray, "images height width 3"]:
+    """Random colour mixing, contrast and brightness an image; a tenth turns grey.
+
+    Keeps shapes, loosens style.
+    """
     n = len(images)
     mix = np.eye(3, dtype=np.float32) + rng.normal(0, 0.12, (n, 3, 3)).astype(np.float32)
     mix[rng.random(n) < 0.1] = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -236,21 +304,31 @@ def jitter(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(flat, 0, 255).astype(np.uint8).reshape(images.shape)
 
 
-def contrastive_loss(logits: Tensor, match: Tensor) -> Tensor:
-    """−½(mean over texts of mean over matching images of log softmax_images + the same with roles exchanged).
+def contrastive_loss(
+    logits: Float[Tensor, "texts images"], match: Bool[Tensor, "texts images"]
+) -> Float[Tensor, ""]:
+    """CLIP's loss with many matches, the mean of a loss a text and a loss an image.
+
+    Of a text: −(mean over its matching images of log softmax over images); of an image the same
+    with the roles exchanged, over the images that some text matches.
 
     Args:
         logits: scale · cosine, (texts, images).
-        match: which pairs match, (texts, images), bool.
+        match: which pairs match, (texts, images).
     """
-    match = match.to(logits.dtype)
-    of_text = -(match * F.log_softmax(logits, dim=1)).sum(1) / match.sum(1).clamp(min=1)
-    of_image = -(match * F.log_softmax(logits, dim=0)).sum(0) / match.sum(0).clamp(min=1)
+    weight = match.to(logits.dtype)
+    of_text = -(weight * F.log_softmax(logits, dim=1)).sum(1) / weight.sum(1).clamp(min=1)
+    of_image = -(weight * F.log_softmax(logits, dim=0)).sum(0) / weight.sum(0).clamp(min=1)
     return (of_text.mean() + of_image[match.any(0)].mean()) / 2
 
 
-def encode_short_text(model: open_clip.CLIP, ids: Tensor) -> Tensor:
-    """``model.encode_text(ids)`` without the columns after the last end-of-text token, which a causal tower never looks at."""
+def encode_short_text(
+    model: open_clip.CLIP, ids: Int[Tensor, "texts tokens"]
+) -> Float[Tensor, "texts dim"]:
+    """``model.encode_text(ids)``, unit length, without the columns after the last end token.
+
+    A causal tower never looks at them.
+    """
     length = int(ids.argmax(dim=1).max()) + 1
     ids = ids[:, :length]
     x = model.token_embedding(ids) + model.positional_embedding[:length]
@@ -258,8 +336,10 @@ def encode_short_text(model: open_clip.CLIP, ids: Tensor) -> Tensor:
     return F.normalize(x[torch.arange(len(ids)), ids.argmax(dim=1)] @ model.text_projection, dim=-1)
 
 
-def normalised(images: Tensor) -> Tensor:
-    """uint8 (images, height, width, 3) → float (images, 3, height, width), channels last in memory."""
+def normalised(
+    images: UInt8[Tensor, "images height width 3"],
+) -> Float[Tensor, "images 3 height width"]:
+    """CLIP's input from pixels 0…255, channels last in memory."""
     mean, std = (
         torch.tensor(v) * 255 for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
     )
@@ -267,46 +347,48 @@ def normalised(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def class_embedding(
+    model: open_clip.CLIP, tokenizer: open_clip.SimpleTokenizer, name: str
+) -> Float[Tensor, " dim"]:
+    """The mean of a class's unit text embeddings over the evaluation templates, unit length."""
+    ids = tokenizer([template.format(name) for template in EVALUATION_TEMPLATES])
+    return F.normalize(F.normalize(model.encode_text(ids), dim=-1).mean(0), dim=-1)
+
+
+@torch.no_grad()
 def zero_shot_map(
-    model: open_clip.CLIP, tokenizer: open_clip.SimpleTokenizer, style: str, n: int = 1500
+    model: open_clip.CLIP, tokenizer: open_clip.SimpleTokenizer, style: str, n_images: int
 ) -> float:
     """Mean average precision (percent) over the classes on test scenes of a style."""
     from sklearn.metrics import average_precision_score
 
     model.eval()
-    inventory = scenes.class_inventory(style)
-    texts = torch.stack(
-        [
-            F.normalize(
-                F.normalize(
-                    model.encode_text(tokenizer([t.format(c) for t in EVALUATION_TEMPLATES])),
-                    dim=-1,
-                ).mean(0),
-                dim=-1,
-            )
-            for c in inventory.names
-        ]
-    )
+    inventory, bank = scenes.class_inventory(style), scenes.load_bank(style)
+    texts = torch.stack([class_embedding(model, tokenizer, name) for name in inventory.names])
     scores, labels = [], []
-    bank = scenes.SpriteBank(scenes.load_cells(HERE / "sprites", style))
-    for batch in scenes.batches(n, 250):
+    for batch in scenes.batches(n_images, 250):
         images, y = scenes.draw_scenes(bank, inventory, SEED + 1, batch)
-        scores.append(
-            (
-                F.normalize(model.encode_image(normalised(torch.from_numpy(images))), dim=-1)
-                @ texts.T
-            ).numpy()
-        )
+        features = F.normalize(model.encode_image(normalised(torch.from_numpy(images))), dim=-1)
+        scores.append((features @ texts.T).numpy())
         labels.append(y)
-    y, s = np.concatenate(labels), np.concatenate(scores)
     model.train()
-    return 100 * float(
-        np.mean([average_precision_score(y[:, c], s[:, c]) for c in np.flatnonzero(y.sum(0))])
-    )
+    y, s = np.concatenate(labels), np.concatenate(scores)
+    seen = np.flatnonzero(y.sum(0))
+    return 100 * float(np.mean([average_precision_score(y[:, c], s[:, c]) for c in seen]))
 
 
 def learning_rate(step: int, steps: int, decay: int, peak: float, warm_up: int = 400) -> float:
-    """Warm up, hold, then fall linearly to zero over the last ``decay`` steps (so a run can be prolonged before that)."""
+    """Warm up, hold, then fall linearly to zero over the last ``decay`` steps.
+
+    So a run can be prolonged before it decays.
+
+    Args:
+        step: steps done.
+        steps: steps in all.
+        decay: steps of the fall.
+        peak: the rate that is held.
+        warm_up: steps of the warm-up.
+    """
     return peak * min(1.0, (step + 1) / warm_up, max(0.0, steps - step) / decay)
 
 
@@ -323,8 +405,8 @@ def save(model: open_clip.CLIP, folder: Path) -> None:
     (folder / "open_clip_model.safetensors.new").rename(folder / "open_clip_model.safetensors")
 
 
-def main() -> None:
-    """Train, or continue where ``OUT/state.pt`` stands."""
+def parse_flags() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--extra", type=Path)
@@ -333,91 +415,126 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=192)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--evaluate-every", type=int, default=500)
+    parser.add_argument("--evaluation-images", type=int, default=1500)
     parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
-    torch.manual_seed(SEED)
-    torch.set_num_threads(args.threads)
-    folder = args.out / "model"
-    folder.mkdir(parents=True, exist_ok=True)
+    return parser.parse_args()
 
-    corpus = Corpus(args.extra)
-    if not (folder / "bpe.txt.gz").exists():
-        cut_vocabulary(corpus.texts(), folder / "bpe.txt.gz")
-    tokenizer = open_clip.SimpleTokenizer(bpe_path=str(folder / "bpe.txt.gz"), context_length=32)
-    config = model_config(tokenizer.vocab_size)
+
+def build_tokenizer(corpus: Corpus, folder: Path) -> open_clip.SimpleTokenizer:
+    """The tokenizer of the folder's vocabulary, which is cut first where there is none."""
+    path = folder / "bpe.txt.gz"
+    if not path.exists():
+        cut_vocabulary(corpus.texts(), path)
+    return open_clip.SimpleTokenizer(bpe_path=str(path), context_length=32)
+
+
+def build_model(vocab_size: int, folder: Path) -> open_clip.CLIP:
+    """A model at its random start; the configuration to load it with goes to the folder."""
+    config = model_config(vocab_size)
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")
     cfg = config["model_cfg"]
     text_cfg = {k: v for k, v in cfg["text_cfg"].items() if k != "tokenizer_kwargs"}
     model = open_clip.CLIP(cfg["embed_dim"], cfg["vision_cfg"], text_cfg).train()
     model.visual.to(memory_format=torch.channels_last)
+    return model
+
+
+def build_optimizer(model: open_clip.CLIP) -> torch.optim.AdamW:
+    """AdamW that decays matrices and kernels, but no biases, gains or the logit scale."""
     no_decay = [p for p in model.parameters() if p.ndim < 2]
     decayed = [p for p in model.parameters() if p.ndim >= 2]
-    optimizer = torch.optim.AdamW(
+    return torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.05}, {"params": no_decay, "weight_decay": 0.0}],
         betas=(0.9, 0.98),
         fused=True,
     )
-    start = 0
-    if (args.out / "state.pt").exists():
-        state = torch.load(args.out / "state.pt", weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        start = state["step"]
-    loader = DataLoader(
-        Batches(corpus, tokenizer, args.batch_size, start, args.steps),
-        batch_size=None,
-        num_workers=1,
-        prefetch_factor=4,
-    )
-    began, total = time.time(), 0.0
-    for step, batch in enumerate(loader, start):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, args.steps, args.decay, args.learning_rate)
-        with torch.autocast("cpu", torch.bfloat16):
-            image_features = model.encode_image(normalised(batch["images"]), normalize=True)
-            text_features = torch.cat(
-                [encode_short_text(model, ids) for ids in batch["ids"].split(CAPTIONS)]
-            )
-        logits = model.logit_scale.exp() * text_features.float() @ image_features.float().T
-        loss = contrastive_loss(logits, batch["match"])
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, float(np.log(100)))
-        total += loss.item()
-        if (step + 1) % 50 == 0:
-            print(
-                step + 1,
-                round(total / 50, 4),
-                f"{(step + 1 - start) * args.batch_size / (time.time() - began):.0f} img/s",
-                flush=True,
-            )
-            total = 0.0
-        if (step + 1) % args.evaluate_every == 0 or step + 1 == args.steps:
-            found = {
-                style: round(zero_shot_map(model, tokenizer, style), 2)
-                for style in ("noto", "fluent-flat", "twemoji")
-            }
-            row = {
-                "step": step + 1,
-                "minutes": round((time.time() - began) / 60, 1),
-                "scale": round(model.logit_scale.exp().item(), 2),
-                "mAP": found,
-            }
-            with (args.out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(row) + "\n")
-            torch.save(
-                {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": step + 1,
-                },
-                args.out / "state.pt.new",
-            )
-            (args.out / "state.pt.new").rename(args.out / "state.pt")
-            save(model, folder)
+
+
+def resume(path: Path, model: open_clip.CLIP, optimizer: torch.optim.AdamW) -> int:
+    """Take up a saved state, if there is one; returns the steps done."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+def train_step(
+    model: open_clip.CLIP, optimizer: torch.optim.AdamW, batch: dict[str, Tensor], rate: float
+) -> float:
+    """One step of AdamW at this learning rate; returns the loss before it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    with torch.autocast("cpu", torch.bfloat16):
+        image_features = model.encode_image(normalised(batch["images"]), normalize=True)
+        text_features = torch.cat(
+            [encode_short_text(model, ids) for ids in torch.split(batch["ids"], CAPTIONS)]
+        )
+    logits = model.logit_scale.exp() * text_features.float() @ image_features.float().T
+    loss = contrastive_loss(logits, batch["match"])
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    with torch.no_grad():
+        model.logit_scale.clamp_(0, float(np.log(100)))
+    return loss.item()
+
+
+def evaluate(
+    model: open_clip.CLIP, tokenizer: open_clip.SimpleTokenizer, n_images: int
+) -> dict[str, Any]:
+    """The model's scale, and its zero-shot mAP on this many test scenes of each style."""
+    found = {
+        style: round(zero_shot_map(model, tokenizer, style, n_images), 2)
+        for style in EVALUATION_STYLES
+    }
+    return {"scale": round(model.logit_scale.exp().item(), 2), "mAP": found}
+
+
+def save_progress(
+    out: Path, row: dict[str, Any], model: open_clip.CLIP, optimizer: torch.optim.AdamW
+) -> None:
+    """Append the row to the log, and save what to continue from and what to load."""
+    with (out / "log.jsonl").open("a") as log:
+        log.write(json.dumps(row) + "\n")
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": row["step"],
+    }
+    torch.save(state, out / "state.pt.new")
+    (out / "state.pt.new").rename(out / "state.pt")
+    save(model, out / "model")
+
+
+def main() -> None:
+    """Train, or continue where ``OUT/state.pt`` stands."""
+    args = parse_flags()
+    torch.manual_seed(SEED)
+    torch.set_num_threads(args.threads)
+    folder = args.out / "model"
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus = Corpus(args.extra)
+    tokenizer = build_tokenizer(corpus, folder)
+    model = build_model(tokenizer.vocab_size, folder)
+    optimizer = build_optimizer(model)
+    start = resume(args.out / "state.pt", model, optimizer)
+    batches = Batches(corpus, tokenizer, args.batch_size, start, args.steps)
+    loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4)
+    began, losses = time.time(), []
+    for done, batch in enumerate(loader, start + 1):
+        rate = learning_rate(done - 1, args.steps, args.decay, args.learning_rate)
+        losses.append(train_step(model, optimizer, batch, rate))
+        if done % REPORT_EVERY == 0:
+            speed = (done - start) * args.batch_size / (time.time() - began)
+            print(done, round(sum(losses) / len(losses), 4), f"{speed:.0f} img/s", flush=True)
+            losses = []
+        if done % args.evaluate_every == 0 or done == args.steps:
+            found = evaluate(model, tokenizer, args.evaluation_images)
+            row = {"step": done, "minutes": round((time.time() - began) / 60, 1), **found}
+            save_progress(args.out, row, model, optimizer)
             print(row, flush=True)
 
 

@@ -1,4 +1,7 @@
-"""Tuning frameworks: what is learned, and how it scores an image. Adding one is one file and one line here."""
+"""Tuning frameworks: what is learned, and how it scores an image.
+
+Adding one is one file and one line here.
+"""
 
 from ccr_diag.frameworks.coop import CoOp
 

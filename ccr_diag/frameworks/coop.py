@@ -2,7 +2,8 @@
 
     prompt of class c:  [v₁ … v_M] c .       score s_c(x) = cos(f_image(x), f_text(prompt of c))
 
-Only the context v is learned; it is shared by all classes, so it also speaks of classes never seen in tuning.
+Only the context v is learned; it is shared by all classes, so it also speaks of classes never seen
+in tuning.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ class CoOp(nn.Module):
         backbone: the frozen CLIP.
         class_names: the classes to score, in the order of the label matrix.
         n_context: number of context vectors when they start at random.
-        context_init: a phrase to start from (its tokens give the number of vectors); empty: normal, sd 0.02.
+        context_init: a phrase to start from (its tokens give the number of vectors); empty: normal,
+            sd 0.02.
         seed: of the random start.
     """
 

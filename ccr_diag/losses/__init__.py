@@ -17,4 +17,4 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 LOSSES: dict[str, Loss] = {"bce": bce, "ranking": ranking}
 
-REGULARIZERS: dict[str, Callable[..., Loss]] = {"ccr": CCR.from_text}
+REGULARIZERS: dict[str, Callable[..., CCR]] = {"ccr": CCR.from_text}

@@ -1,0 +1,80 @@
+"""The README's commands run, and it names every command there is."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from ccr_diag.cli.main import COMMANDS, cli
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def commands_of(heading):
+    """The lines of the first shell block below a heading."""
+    block = re.search(rf"^#+ {heading}\n.*?^```sh\n(.*?)^```", README, re.M | re.S)
+    return [
+        line for line in block[1].replace("\\\n", " ").splitlines() if line.startswith("ccr-diag")
+    ]
+
+
+def all_commands():
+    """(words, command) of every command and command of a group."""
+    context = click.Context(cli)
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        yield (name,), command
+        if isinstance(command, click.Group):
+            yield from (((name, sub), c) for sub, c in command.commands.items())
+
+
+@pytest.mark.parametrize(("words", "command"), list(all_commands()), ids=lambda x: str(x))
+def test_every_command_has_help_and_is_in_the_readme(ccr, words, command):
+    result = ccr(*words, "--help")
+    assert result.exit_code == 0
+    assert command.help
+    assert f"ccr-diag {' '.join(words)}" in README
+    assert all(
+        parameter.help for parameter in command.params if isinstance(parameter, click.Option)
+    )
+
+
+def test_every_flag_that_the_readme_names_exists():
+    known = {o for _, c in all_commands() for p in c.params for o in [*p.opts, *p.secondary_opts]}
+    known |= {o for p in cli.params for o in p.opts} | {"--help"}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
+    foreign = {"--extra", "--steps", "--decay"}  # of the scripts that made the embedded model
+    assert named - foreign <= known
+
+
+def test_the_two_lines_of_the_readme_are_what_a_stranger_needs():
+    lines = README.splitlines()
+    assert "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/ccr-diag demo" in lines
+    assert ".venv/bin/pip install -e '.[test]' && .venv/bin/pytest" in lines
+
+
+def test_the_steps_of_the_readme_run_as_they_stand(ccr, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    steps = commands_of("Step by step")
+    assert [shlex.split(step)[1] for step in steps] == [
+        "finetune",
+        "finetune",
+        "finetune",
+        "analyze",
+        "figures",
+    ]
+    for step in steps:
+        result = ccr(*shlex.split(step)[1:])
+        assert result.exit_code == 0, f"{step}\n{result.output}"
+    assert (tmp_path / "analysis" / "figures" / "modality_gap.png").stat().st_size > 10_000
+
+
+def test_the_demo_shows_ccr_beside_what_it_must_be_compared_with(ccr, tmp_path):
+    result = ccr("demo", "--splits", 1, "--threads", 1, "-o", tmp_path / "demo")
+    assert result.exit_code == 0, result.output
+    for model in ("Zero-shot (prior bias)", "BCE", "Ranking", "BCE + CCR", "BCE (learned bias)"):
+        assert model in result.stdout
+    made = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert made == {"results.json", "tables.md", "tables.csv", "predictions", "runs", "figures"}
