@@ -34,6 +34,10 @@ class OutputExists(CcrDiagError):
     """The output is already there."""
 
 
+class MissingExtra(CcrDiagError):
+    """An optional package is not installed."""
+
+
 class RunFailed(CcrDiagError):
     """A run that began well could not go on (not-a-number loss, no space left).
 

@@ -6,27 +6,20 @@ old feature.
 """
 
 import hashlib
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ccr_diag.backbone import Backbone
 from ccr_diag.data.dataset import MultiLabelDataset
-from ccr_diag.runs import write_atomically
+from ccr_diag.runs import cache_folder, write_atomically
 
 Progress = Callable[[int, int], None]
-
-
-def cache_folder() -> Path:
-    """``$CCR_DIAG_CACHE``, or the platform's cache folder for this program."""
-    return Path(os.environ.get("CCR_DIAG_CACHE") or platformdirs.user_cache_path("ccr-diag"))
 
 
 def image_features(

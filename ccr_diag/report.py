@@ -7,9 +7,11 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ccr_diag.results import Results
+from ccr_diag.runs import TABLES_CSV, TABLES_MARKDOWN, write_text
 
 GROUP_COLUMNS = ("head", "medium", "tail", "new", "base")
 GROUP_TABLES = {
@@ -104,6 +106,12 @@ def to_csv(results: Results) -> str:
                 values = [interval[key] for key in ("mean", "sd", "low", "high", "n")]
                 writer.writerow([model["name"], model["map_rule"], group, metric, *values])
     return out.getvalue()
+
+
+def write_tables(results: Results, folder: Path) -> None:
+    """Write ``tables.md`` and ``tables.csv``."""
+    write_text(folder / TABLES_MARKDOWN, to_markdown(results))
+    write_text(folder / TABLES_CSV, to_csv(results))
 
 
 def render(results: Results, form: str) -> str:

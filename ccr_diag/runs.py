@@ -15,6 +15,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import platformdirs
+
 from ccr_diag.errors import OutputExists, RunFailed
 
 CONFIG, CHECKPOINT, LOG, DONE = "config.toml", "checkpoint.safetensors", "log.jsonl", "DONE"
@@ -73,6 +75,11 @@ def write_text(path: Path, text: str) -> None:
 
 def _write_utf8(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
+
+
+def cache_folder() -> Path:
+    """``$CCR_DIAG_CACHE``, or the platform's cache folder for this program."""
+    return Path(os.environ.get("CCR_DIAG_CACHE") or platformdirs.user_cache_path("ccr-diag"))
 
 
 def is_done(folder: Path) -> bool:

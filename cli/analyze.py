@@ -1,6 +1,6 @@
 """``ccr-diag analyze``: measure what tuned checkpoints' probabilities are worth."""
 
-import dataclasses
+from functools import partial
 from pathlib import Path
 
 import click
@@ -70,18 +70,15 @@ def checkpoint(
     from ccr_diag.backbone import load_backbone
     from ccr_diag.data import load_dataset
     from ccr_diag.features import image_features
-    from ccr_diag.runs import TABLES_CSV, TABLES_MARKDOWN, prepare_output, write_text
+    from ccr_diag.runs import prepare_output
 
     loaded = analysis.load_runs(runs)
     config = loaded[0].splits[0].config
     backbone = load_backbone(config.model, config.pretrained or None, device, config.precision)
     test = load_dataset(data or config.data, split)
-    test = dataclasses.replace(test, new=loaded[0].splits[0].is_new)
     prepare_output(output, resume=resume, overwrite=overwrite)
     progress = Progress()
-    features = image_features(
-        backbone, test, progress=lambda done, total: progress("features", done, total)
-    )
+    features = image_features(backbone, test, progress=partial(progress, "features"))
     results = analysis.analyse(
         loaded,
         backbone,
@@ -90,9 +87,8 @@ def checkpoint(
         output,
         rule=rule,
         n_bins=bins,
-        progress=lambda done, total: progress("models", done, total),
+        progress=partial(progress, "models"),
     )
-    write_text(output / TABLES_MARKDOWN, report.to_markdown(results))
-    write_text(output / TABLES_CSV, report.to_csv(results))
+    report.write_tables(results, output)
     click.echo(report.render(results, form))
     click.echo(f"Written: {output}/results.json, tables.md, tables.csv, predictions/", err=True)

@@ -34,7 +34,9 @@ class Progress:
     def _move_bar(self, title: str, done: int, total: int) -> None:
         if self.bar is None or self.stage != title:
             self.close()
-            self.bar, self.stage = tqdm(total=total, desc=title, leave=False), title
+            # What is done already, say by the run that is gone on with, does not count as speed.
+            self.bar = tqdm(total=total, initial=done, desc=title, leave=False)
+            self.stage = title
         self.bar.update(done - self.bar.n)
         if done == total:
             self.close()

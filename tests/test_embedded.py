@@ -11,7 +11,7 @@ import torch
 
 from ccr_diag.backbone import load_backbone
 from ccr_diag.data import load_dataset
-from ccr_diag.data.scenes import EMBEDDED
+from ccr_diag.data.sprites import EMBEDDED
 from ccr_diag.embedded import MODEL_DIR
 from ccr_diag.features import image_features
 from ccr_diag.metrics.discrimination import average_precision, mean_average_precision
@@ -120,3 +120,14 @@ def test_the_cut_vocabulary_keeps_the_pieces_of_known_words(tmp_path):
         pieces = [[t.decoder[i] for i in t.encode(word)] for t in (full, small)]
         assert pieces[0] == pieces[1]
     assert small.decode(small.encode("unheard-of giraffes")).strip() == "unheard - of giraffes"
+
+
+def test_the_study_is_a_grid_of_valid_runs_and_writes_what_it_found(tmp_path):
+    from ccr_diag.config import CHOICES, config_from_dict
+    from ccr_diag.embedded.study import BIASES, LAMBDAS, ccr_grid, markdown
+
+    grid = {name: config_from_dict(settings) for name, settings in ccr_grid().items()}
+    assert len(set(grid.values())) == len(BIASES) * (1 + len(CHOICES["estimator"]) * len(LAMBDAS))
+    assert grid["mean centred 10"].name == "bce+ccr (mean bias)"
+    assert grid["none bce"].name == "bce"
+    assert markdown([["a", "b"], ["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n"

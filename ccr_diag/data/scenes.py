@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int, Int8, UInt8, UInt64
 from PIL import Image
 
 from ccr_diag.data.dataset import MultiLabelDataset
+from ccr_diag.data.openmoji import OPENMOJI
 from ccr_diag.data.sprites import (
     ANGLES,
     EMBEDDED,
@@ -28,32 +29,9 @@ from ccr_diag.data.sprites import (
     Layout,
     SpriteBank,
     load_bank,
-    load_cells,
+    style_cells,
 )
 from ccr_diag.errors import BadData, nearest
-
-__all__ = [
-    "ANGLES",
-    "EMBEDDED",
-    "MAX_OBJECTS",
-    "SIZE",
-    "SPLITS",
-    "SPRITE_SIZES",
-    "STYLES",
-    "Inventory",
-    "Layout",
-    "SpriteBank",
-    "batches",
-    "class_inventory",
-    "describe",
-    "draw_scenes",
-    "labels_of",
-    "lay_out",
-    "load_bank",
-    "load_cells",
-    "load_scenes",
-    "paint_background",
-]
 
 SIZE = 64
 MAX_OBJECTS = 6
@@ -63,7 +41,7 @@ PLACES = 4  # candidate places an object; the least covered is taken
 THEME_EXPONENT, CLASS_EXPONENT = 0.55, 1.25  # Zipf, of themes and of classes within a theme
 TEXTURES = 48
 
-STYLES = ("twemoji", "noto", "fluent-flat", "fluent-3d", "emojione")
+STYLES = ("twemoji", "noto", "fluent-flat", "fluent-3d", "emojione", OPENMOJI)
 SPLITS = {"train": 3000, "calibration": 2000, "test": 3000}
 SPLIT_SEEDS = {"train": 1, "calibration": 2, "test": 3}  # the same scenes in every style
 GENERATOR = 1  # to be raised whenever the code draws other pixels or labels from the same files
@@ -241,7 +219,7 @@ def class_inventory(
     """
     themes = list(_themes().values())
     index = json.loads((EMBEDDED / "sprites" / "index.json").read_text(encoding="utf-8"))
-    missing = set(index["styles"][style]["missing"])
+    missing = set() if style == OPENMOJI else set(index["styles"][style]["missing"])
     sprites: dict[str, list[int]] = {c["name"]: [] for theme in themes for c in theme}
     for i, sprite in enumerate(index["sprites"]):
         if sprite["emoji"] not in missing:
@@ -352,8 +330,8 @@ class SceneReader:
             inventory.theme_of_class.tolist(),
             inventory.sprites_of_class,
         )
-        atlas = (EMBEDDED / "sprites" / f"{style}.webp").read_bytes()
-        self._key = hashlib.sha256(atlas + repr(recipe).encode()).hexdigest()
+        artwork = style_cells(style).tobytes()
+        self._key = hashlib.sha256(artwork + repr(recipe).encode()).hexdigest()
         self._block = 0, np.empty((0, SIZE, SIZE, 3), dtype=np.uint8)  # first scene, images
         self._last = -1
 
@@ -383,6 +361,7 @@ def load_scenes(argument: str, split: str) -> MultiLabelDataset:
 
     Raises:
         BadData: an unknown style or split.
+        MissingExtra: the optional style is not installed.
     """
     style = argument or STYLES[0]
     if style not in STYLES:

@@ -17,6 +17,8 @@ from jaxtyping import Bool, Int, Int32, UInt8
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
+from ccr_diag.data.openmoji import OPENMOJI, openmoji_cells
+
 EMBEDDED = Path(__file__).parent.parent / "embedded"
 SPRITE_SIZES = (18, 21, 24, 28, 32, 37)
 ANGLES = ((16384, 0), (16135, 2845), (16135, -2845))  # 0 and ±10 degrees as (cos, sin)·2¹⁴
@@ -163,7 +165,17 @@ def load_cells(folder: Path, style: str) -> UInt8[np.ndarray, "sprites side side
     return np.asarray(grid.reshape(-1, cell, cell, 4)[:n])
 
 
+def style_cells(style: str) -> UInt8[np.ndarray, "sprites side side 4"]:
+    """The class sprites of one style, shipped or optional.
+
+    Raises:
+        MissingExtra: the optional style is not installed.
+    """
+    folder = EMBEDDED / "sprites"
+    return openmoji_cells(folder / "index.json") if style == OPENMOJI else load_cells(folder, style)
+
+
 @lru_cache(maxsize=2)
 def load_bank(style: str) -> SpriteBank:
-    """The shipped sprites of one style."""
-    return SpriteBank(load_cells(EMBEDDED / "sprites", style))
+    """The class sprites of one style, ready to paste."""
+    return SpriteBank(style_cells(style))

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
-from ccr_diag.data import scenes
+from ccr_diag.data import scenes, sprites
 
 HERE = Path(__file__).parent
 STYLES = ("noto", "noto-v1", "fluent-flat", "fluent-3d")
@@ -78,7 +78,7 @@ def drawings(folder: Path, class_of_sprite: Sequence[int]) -> Iterator[Drawing]:
     index = read_index(folder)
     for style in STYLES:
         missing = set(index["styles"][style]["missing"])
-        cells = scenes.load_cells(folder, style)
+        cells = sprites.load_cells(folder, style)
         for sprite, class_, cell in zip(index["sprites"], class_of_sprite, cells, strict=True):
             if sprite["emoji"] not in missing:
                 yield Drawing(class_, cell, [sprite["name"], *sprite["tags"]])
@@ -238,11 +238,11 @@ class Batches(IterableDataset[dict[str, Tensor]]):
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         torch.set_num_threads(1)
-        bank = scenes.SpriteBank(self.corpus.cells)
+        bank = sprites.SpriteBank(self.corpus.cells)
         for step in self.steps:
             yield self.batch(bank, step)
 
-    def batch(self, bank: scenes.SpriteBank, step: int) -> dict[str, Tensor]:
+    def batch(self, bank: sprites.SpriteBank, step: int) -> dict[str, Tensor]:
         """Images, token ids and the match matrix of one step."""
         rng = np.random.default_rng([SEED, step])
         layout = scenes.lay_out(
@@ -363,7 +363,7 @@ def zero_shot_map(
     from sklearn.metrics import average_precision_score
 
     model.eval()
-    inventory, bank = scenes.class_inventory(style), scenes.load_bank(style)
+    inventory, bank = scenes.class_inventory(style), sprites.load_bank(style)
     texts = torch.stack([class_embedding(model, tokenizer, name) for name in inventory.names])
     scores, labels = [], []
     for batch in scenes.batches(n_images, 250):
