@@ -37,6 +37,7 @@ class FinetuneConfig:
         model: a CLIP in open_clip's words, or ``embedded``.
         pretrained: its weights tag or file, empty for none.
         data: data set, as ``NAME`` or ``NAME:PLACE``.
+        split: which split of it to tune on.
         new_classes: classes to leave out of tuning, beside those that the data set itself declares
             new.
         framework: what is learned.
@@ -66,6 +67,7 @@ class FinetuneConfig:
     model: str = "embedded"
     pretrained: str = ""
     data: str = "scenes"
+    split: str = "train"
     new_classes: tuple[str, ...] = ()
     framework: str = "coop"
     loss: str = "bce"

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ccr_diag.arrays import BIAS_RULES, ProbabilityMap, fit_map
+from ccr_diag.arrays import BIAS_RULES, PRESENT, UNKNOWN, ProbabilityMap, fit_map
 from ccr_diag.backbone import Backbone
 from ccr_diag.checkpoint import load_checkpoint, restore, save_checkpoint
 from ccr_diag.config import FinetuneConfig, load_config
@@ -99,6 +99,9 @@ def finetune(
     )
     tuning = start_tuning(framework, start.bias, config)
     facts = _facts(config, backbone, train, shots, start)
+    known = shots.labels != UNKNOWN
+    facts["prior"] = float((shots.labels == PRESENT)[known].mean())
+    facts["start_probability"] = float(start.probabilities(zero_shot_scores)[known].mean())
     facts["maps"] = {"zero-shot": _maps(backbone, scale, zero_shot_scores, shots.labels)}
     path = folder / CHECKPOINT
     if path.exists():
@@ -186,7 +189,7 @@ def _facts(
         "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},
         "map": start.as_dict(),
         "images": [train.image_ids[i] for i in shots.rows],
-        "shots": (shots.labels == 1).sum(axis=0).tolist(),
+        "shots": (shots.labels == PRESENT).sum(axis=0).tolist(),
         "versions": versions(),
     }
 

@@ -1,6 +1,7 @@
 """``ccr-diag finetune``: tune prompts, once a split, into run folders."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ SETTINGS = {
     ),
     "pretrained": "Weights of a built-in model: a tag or a file.",
     "data": "Data set: scenes[:STYLE] or manifest:FILE.csv.",
+    "split": "Split of the data set to tune on.",
     "new_classes": "A class to leave out of tuning and call new (repeatable).",
     "framework": "What is learned.",
     "loss": "What is minimised.",
@@ -98,22 +100,39 @@ def finetune(
     set_threads(threads)
 
     from ccr_diag.backbone import load_backbone
+    from ccr_diag.checkpoint import load_checkpoint
     from ccr_diag.data import load_dataset
     from ccr_diag.finetune import finetune as run
     from ccr_diag.runs import prepare_output
 
     backbone = load_backbone(config.model, config.pretrained or None, device, config.precision)
-    train = load_dataset(config.data, "train")
+    train = load_dataset(config.data, config.split)
     if config.new_classes:
         train = train.with_new(config.new_classes)
     prepare_output(output, resume=resume, overwrite=overwrite)
     for seed in range(config.seed, config.seed + splits):
         folder = output / f"split-{seed}"
-        run(
+        path = run(
             config.replace(seed=seed),
             folder,
             backbone=backbone,
             train=train,
             progress=Progress(f"{config.name}, split {seed},"),
         )
+    click.echo(start_note(load_checkpoint(path).facts), err=True, nl=False)
     click.echo(f"{config.name}: {splits} split{'s' if splits > 1 else ''} in {output}", err=True)
+
+
+def start_note(facts: dict[str, Any]) -> str:
+    """A warning where the bias rule starts far, 2 logits, from the share of positive labels."""
+    mean, prior, config = facts["start_probability"], facts["prior"], facts["config"]
+    odds = (
+        (mean / (1 - mean)) / (prior / (1 - prior)) if 0 < mean < 1 and 0 < prior < 1 else math.inf
+    )
+    if config["loss"] == "ranking" or abs(math.log(odds)) < 2:
+        return ""
+    return (
+        f"Note: under bias rule {config['bias']!r} the zero-shot probabilities of the training "
+        f"images average {mean:.2f}, but {prior:.2f} of their labels are positive. BCE then mostly "
+        "moves all classes alike; --bias prior or learned starts level.\n"
+    )

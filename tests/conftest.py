@@ -67,3 +67,11 @@ def drawn_data(tmp_path_factory: pytest.TempPathFactory) -> str:
     from tiny import write_drawn_images
 
     return write_drawn_images(tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.fixture(scope="session")
+def biased_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a random CLIP with a logit bias that makes every class likely."""
+    from tiny import write_biased_clip
+
+    return write_biased_clip(tmp_path_factory.mktemp("biased"), bias=8.0)

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from ccr_diag.cli.finetune import start_note
 from ccr_diag.results import load_results
 
 
@@ -39,6 +41,32 @@ def test_step_by_step_on_your_own_model_and_images(ccr, own, tmp_path):
     assert result.exit_code == 0, result.output
     written = result.stdout.split()
     assert len(written) == len(list((out / "figures").iterdir())) >= 4
+
+
+def test_a_start_far_from_the_prior_is_said(ccr, own, tmp_path, biased_clip):
+    level = ccr("finetune", *own, "--bias", "prior", "-o", tmp_path / "level")
+    assert "Note" not in level.stderr
+    far = ccr("finetune", *own, "--bias", "model", "--model", biased_clip, "-o", tmp_path / "far")
+    assert "Note: under bias rule 'model' the zero-shot probabilities" in far.stderr
+    said = start_note(
+        {"start_probability": 0.98, "prior": 0.03, "config": {"bias": "none", "loss": "bce"}}
+    )
+    assert said == (
+        "Note: under bias rule 'none' the zero-shot probabilities of the training images average "
+        "0.98, but 0.03 of their labels are positive. BCE then mostly moves all classes alike; "
+        "--bias prior or learned starts level.\n"
+    )
+
+
+def test_a_manifest_without_splits_is_tuned_on_whole(ccr, own, tmp_path, drawn_data):
+    source = Path(drawn_data.removeprefix("manifest:"))
+    rows = [line.rsplit(",", 1)[0] for line in source.read_text().splitlines()]
+    (source.parent / "whole.csv").write_text("\n".join(rows))
+    flags = [*own, "--data", f"manifest:{source.parent / 'whole.csv'}"]
+    refused = ccr("finetune", *flags, "-o", tmp_path / "run")
+    assert refused.exit_code == 2
+    assert "or ask for 'all'" in refused.stderr
+    assert ccr("finetune", *flags, "--split", "all", "-o", tmp_path / "run").exit_code == 0
 
 
 def test_json_on_stdout_is_the_results_file(ccr, own, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import open_clip
 import torch
 from PIL import Image, ImageDraw
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 COLOURS = {
     "red square": "red",
@@ -57,6 +57,18 @@ def write_tiny_clip(folder: Path, seed: int = 0, **text: object) -> str:
     state = {k: v.contiguous() for k, v in model.state_dict().items() if k != "attn_mask"}
     save_file(state, folder / "open_clip_model.safetensors")
     return f"local-dir:{folder}"
+
+
+def write_biased_clip(folder: Path, bias: float) -> str:
+    """The same CLIP with a logit bias of its own, as SigLIP has; returns its name."""
+    name = write_tiny_clip(folder)
+    path = folder / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["model_cfg"]["init_logit_bias"] = -10
+    path.write_text(json.dumps(config))
+    weights = load_file(folder / "open_clip_model.safetensors")
+    save_file(weights | {"logit_bias": torch.tensor(bias)}, folder / "open_clip_model.safetensors")
+    return name
 
 
 def write_drawn_images(folder: Path, n_train: int = 48, n_test: int = 24, seed: int = 0) -> str:
