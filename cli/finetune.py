@@ -1,11 +1,11 @@
 """``ccr-diag finetune``: tune prompts, once a split, into run folders."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
 import click
+from scipy.special import logit
 
 from ccr_diag.config import CHOICES, FinetuneConfig, config_from_dict, load_config
 
@@ -126,10 +126,7 @@ def finetune(
 def start_note(facts: dict[str, Any]) -> str:
     """A warning where the bias rule starts far, 2 logits, from the share of positive labels."""
     mean, prior, config = facts["start_probability"], facts["prior"], facts["config"]
-    odds = (
-        (mean / (1 - mean)) / (prior / (1 - prior)) if 0 < mean < 1 and 0 < prior < 1 else math.inf
-    )
-    if config["loss"] == "ranking" or abs(math.log(odds)) < 2:
+    if config["loss"] == "ranking" or abs(logit(mean) - logit(prior)) < 2:
         return ""
     return (
         f"Note: under bias rule {config['bias']!r} the zero-shot probabilities of the training "
