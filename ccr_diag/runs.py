@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import platformdirs
+from safetensors import SafetensorError
 
 from ccr_diag.errors import OutputExists, RunFailed
 
@@ -57,8 +58,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     try:
         write(partial)
         os.replace(partial, path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, SafetensorError) as error:
+        if not _is_disk_full(error, path.parent):
             raise
         raise RunFailed(
             f"Writing needs free space, but there is none left for {path}; "
@@ -66,6 +67,15 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _is_disk_full(error: Exception, folder: Path) -> bool:
+    """Whether a write failed for lack of space; safetensors and numpy do not pass the number on."""
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if isinstance(error, SafetensorError):
+        return "No space left" in str(error) or "quota exceeded" in str(error)
+    return getattr(error, "errno", None) is None and shutil.disk_usage(folder).free < 2**16
 
 
 def write_text(path: Path, text: str) -> None:

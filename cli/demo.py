@@ -32,8 +32,8 @@ def demo(
 ) -> None:
     """Tune, analyze and draw the embedded example, offline.
 
-    Tunes CoOp prompts on emoji scenes with BCE, Ranking, BCE+CCR, and BCE with a learned bias (16
-    shots a class), then compares them with zero-shot. Takes about two minutes on two cores.
+    Tunes CoOp prompts on the embedded images with BCE, Ranking, BCE + CCR, and BCE with a learned
+    bias (16 shots a class), then compares them with zero-shot. Takes a minute or two on two cores.
     """
     set_threads(threads)
     marks = [("", time.monotonic())]

@@ -12,6 +12,7 @@ from ccr_diag.figures.modality_gap import modality_gap_page
 from ccr_diag.figures.reliability import reliability_pages
 from ccr_diag.figures.style import style
 from ccr_diag.results import Results
+from ccr_diag.runs import write_atomically
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -57,12 +58,12 @@ def draw_all(results: Results, folder: Path, formats: Sequence[str] = ("png", "s
 
 
 def _write(figure: Figure, path: Path) -> Path:
-    """Save under a temporary name and rename: no half-written picture under the right name."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with style():
-            figure.savefig(temporary, format=path.suffix[1:])
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Save a figure, whole or not at all."""
+    ending = path.suffix[1:]
+    # Without a date the same results give the same bytes.
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(ending)
+    with style():
+        write_atomically(
+            path, lambda partial: figure.savefig(partial, format=ending, metadata=metadata)
+        )
     return path
