@@ -17,6 +17,7 @@ COMPARED: dict[str, dict[str, Any]] = {
     "ranking": {"loss": "ranking", "bias": "mean"},
     "bce+ccr": {"loss": "bce", "regularizer": "ccr", "bias": "mean"},
     "bce-learned-bias": {"loss": "bce", "bias": "learned"},
+    "bce+ccr-prior-bias": {"loss": "bce", "regularizer": "ccr", "bias": "prior"},
 }
 
 
@@ -32,8 +33,9 @@ def demo(
 ) -> None:
     """Tune, analyze and draw the embedded example, offline.
 
-    Tunes CoOp prompts on the embedded images with BCE, Ranking, BCE + CCR, and BCE with a learned
-    bias (16 shots a class), then compares them with zero-shot. Takes a minute or two on two cores.
+    Tunes CoOp prompts on the embedded images with BCE, Ranking and BCE + CCR (16 shots a
+    class), BCE with a learned bias and CCR with one that fits the prior, then compares them with
+    zero-shot. Takes about a minute on two cores.
     """
     set_threads(threads)
     marks = [("", time.monotonic())]
