@@ -16,7 +16,6 @@ from typing import Any
 import open_clip
 import torch
 from jaxtyping import Float, Int
-from open_clip.transformer import text_global_pool
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -268,18 +267,19 @@ def _stops_at_last_end(model: Any) -> bool:
 
 def _encode_to_last_end(model: Any, ids: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts dim"]:
     """``model.encode_text(ids)`` without the columns after the last end token: the same, sooner."""
-    eos: Any = getattr(model, "text_eos_id", None)
-    ends = (
-        ids.argmax(dim=1) if model.text_pool_type == "argmax" else (ids == eos).int().argmax(dim=1)
+    # CLIP's end token has the largest id; other vocabularies say which id it is.
+    ends: Tensor = (
+        ids.argmax(dim=1)
+        if model.text_pool_type == "argmax"
+        else (ids == model.text_eos_id).int().argmax(dim=1)
     )
     length = int(ends.max()) + 1
     dtype = model.transformer.get_cast_dtype()
-    x = model.token_embedding(ids[:, :length]).to(dtype) + model.positional_embedding[:length].to(
-        dtype
-    )
+    x = model.token_embedding(ids[:, :length]).to(dtype)
+    x = x + model.positional_embedding[:length].to(dtype)
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-    pooled: Tensor = text_global_pool(x, ids[:, :length], model.text_pool_type, eos_token_id=eos)
-    projection = model.text_projection
+    pooled: Tensor = x[torch.arange(len(x), device=x.device), ends]
+    projection: Any = model.text_projection
     if projection is None:
         return pooled
     found: Tensor = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
