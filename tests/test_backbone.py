@@ -91,6 +91,19 @@ def test_fingerprint_follows_the_weights(tmp_path, tiny_backbone, tiny_clip):
     assert other.fingerprint != tiny_backbone.fingerprint
 
 
+def test_fingerprint_follows_the_preprocessing_but_not_where_it_lies_in_memory(tiny_backbone):
+    model = tiny_backbone.model
+    first, second, other = (
+        module._fingerprint(model, text)
+        for text in (
+            "Compose(Resize(32), <function rgb at 0x7fe1>)",
+            "Compose(Resize(32), <function rgb at 0x55ab>)",
+            "Compose(Resize(64), <function rgb at 0x7fe1>)",
+        )
+    )
+    assert first == second != other
+
+
 def test_a_prompt_that_would_be_cut_is_refused_with_its_text(tiny_backbone):
     fits = " ".join(["dog"] * 22)
     assert tiny_backbone.tokenize([fits]).shape == (1, 24)
