@@ -6,7 +6,7 @@ finished runs ──► text spaces (zero-shot, tuned) ──► predictions ─
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,9 @@ DEFINITIONS = {
 
 @dataclass(frozen=True)
 class Run:
-    """The splits of one fine-tuning run."""
+    """The splits of one fine-tuning run, and the folder they came from."""
 
-    name: str
+    folder: Path
     splits: tuple[Checkpoint, ...]
 
 
@@ -80,9 +80,9 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
     """Finished runs, each a folder of ``split-…`` folders or one such folder, in the order given.
 
     Raises:
-        BadCheckpoint: a folder without a run, or an unfinished run.
+        BadCheckpoint: a folder without a run, an unfinished run, or a folder that is named twice.
     """
-    runs = []
+    runs: list[Run] = []
     for folder in folders:
         splits = sorted(folder.glob(f"split-*/{CHECKPOINT}"), key=_split_number)
         checkpoints = tuple(load_checkpoint(path) for path in splits) or (load_checkpoint(folder),)
@@ -93,20 +93,18 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
                     f"epoch {checkpoint.epoch} of {checkpoint.config.epochs}; "
                     "go on with finetune --resume."
                 )
-        runs.append(Run(checkpoints[0].config.name, checkpoints))
-    names = [run.name for run in runs]
-    return [
-        Run(f"{run.name} [{folder.name}]" if names.count(run.name) > 1 else run.name, run.splits)
-        for run, folder in zip(runs, folders, strict=True)
-    ]
+        if any(folder.resolve() == run.folder.resolve() for run in runs):
+            raise BadCheckpoint(f"Each run is compared once, but {folder} is named twice.")
+        runs.append(Run(folder, checkpoints))
+    return runs
 
 
 def _split_number(path: Path) -> int:
     return int(re.sub(r"\D", "", path.parent.name) or 0)
 
 
-def compared_models(runs: Sequence[Run], backbone: Backbone, rule: str = OWN) -> Iterator[Model]:
-    """The rows of the comparison.
+def compared_models(runs: Sequence[Run], backbone: Backbone, rule: str = OWN) -> list[Model]:
+    """The rows of the comparison, each under a name of its own.
 
     With ``own`` each run is read through the map it was trained with. Zero-shot scores have none:
     they are shown through the rules of the runs and through the prior rule; so are ranking scores,
@@ -114,18 +112,35 @@ def compared_models(runs: Sequence[Run], backbone: Backbone, rule: str = OWN) ->
     on its own training scores.
     """
     used = [run.splits[0].config.bias for run in runs]
-    untrained = list(dict.fromkeys([b for b in used if b != "learned"] + ["prior"]))
-    for bias in untrained if rule == OWN else [rule]:
-        spaces = tuple(zero_shot_space(c, backbone, bias) for c in runs[0].splits)
-        yield Model(spaces[0].name, spaces)
-    for run in runs:
-        config = run.splits[0].config
-        more = (
-            ["prior"] if rule == OWN and config.loss == "ranking" and config.bias != "prior" else []
-        )
-        for bias in [rule, *more]:
-            spaces = tuple(tuned_space(c, backbone, bias) for c in run.splits)
-            yield Model(run.name if bias == OWN else spaces[0].name, spaces)
+    untrained = list(dict.fromkeys([bias for bias in used if bias != "learned"] + ["prior"]))
+    zero_shot = [
+        tuple(zero_shot_space(c, backbone, bias) for c in runs[0].splits)
+        for bias in (untrained if rule == OWN else [rule])
+    ]
+    tuned = [
+        (run.folder, tuple(tuned_space(c, backbone, bias) for c in run.splits))
+        for run in runs
+        for bias in _rules(run, rule)
+    ]
+    names = [spaces[0].name for _, spaces in tuned]
+    short = len({run.folder.name for run in runs}) == len(runs)
+    return [
+        *(Model(spaces[0].name, spaces) for spaces in zero_shot),
+        *(
+            Model(
+                f"{name} [{folder.name if short else folder}]" if names.count(name) > 1 else name,
+                spaces,
+            )
+            for name, (folder, spaces) in zip(names, tuned, strict=True)
+        ),
+    ]
+
+
+def _rules(run: Run, rule: str) -> list[str]:
+    """The bias rules that a run is read through."""
+    config = run.splits[0].config
+    untrained = config.loss == "ranking" and config.bias != "prior"
+    return [rule, "prior"] if rule == OWN and untrained else [rule]
 
 
 def analyse(
@@ -159,7 +174,7 @@ def analyse(
             checkpoint.require_backbone(backbone)
             checkpoint.require_classes(test.class_names)
     groups = runs[0].splits[0].groups
-    models = list(compared_models(runs, backbone, rule))
+    models = compared_models(runs, backbone, rule)
     zero_shot = models[0].spaces[0].embeddings.numpy()
     images = features.numpy()
     basis = SvdBasis.fit(images[:MAX_DRAWN_IMAGES], zero_shot)

@@ -175,20 +175,25 @@ def _draw_moves(ax: Axes, start: dict[str, Any], end: dict[str, Any]) -> None:
 
 
 def _keys() -> list[Line2D]:
-    dot = {"linestyle": "none", "markersize": 4.5, "markeredgecolor": MUTED}
     return [
-        Line2D(
-            [],
-            [],
-            marker="o",
-            markerfacecolor=IMAGE_COLOUR,
-            label="image",
-            **{**dot, "markeredgecolor": IMAGE_COLOUR},
-        ),
-        Line2D([], [], marker="o", markerfacecolor=MUTED, label="class text, tuned", **dot),
-        Line2D([], [], marker="o", markerfacecolor="white", label="class text, new", **dot),
+        _dot("image", IMAGE_COLOUR, IMAGE_COLOUR),
+        _dot("class text, tuned", MUTED, MUTED),
+        _dot("class text, new", "white", MUTED),
         Line2D([], [], color=MUTED, linewidth=0.6, label="from its zero-shot place"),
     ]
+
+
+def _dot(label: str, face: str, edge: str) -> Line2D:
+    return Line2D(
+        [],
+        [],
+        linestyle="none",
+        marker="o",
+        markersize=4.5,
+        markerfacecolor=face,
+        markeredgecolor=edge,
+        label=label,
+    )
 
 
 def _limits(results: Results) -> tuple[tuple[float, float], tuple[float, float]]:

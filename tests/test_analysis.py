@@ -61,7 +61,7 @@ def results(folders, tiny_backbone, test_split, tmp_path):
 
 
 def test_each_model_is_read_through_a_map_that_its_name_tells(folders, tiny_backbone):
-    models = list(compared_models(load_runs(folders), tiny_backbone))
+    models = compared_models(load_runs(folders), tiny_backbone)
     assert [(m.name, m.spaces[0].map.rule) for m in models] == [
         ("zero-shot", "none"),
         ("zero-shot (prior bias)", "prior"),
@@ -72,10 +72,10 @@ def test_each_model_is_read_through_a_map_that_its_name_tells(folders, tiny_back
         ("bce (learned bias)", "learned"),
     ]
     assert all(len(m.spaces) == 2 for m in models)
-    one_rule = list(compared_models(load_runs(folders), tiny_backbone, "mean"))
+    one_rule = compared_models(load_runs(folders), tiny_backbone, "mean")
     assert {m.spaces[0].map.rule for m in one_rule} == {"mean"}
     with pytest.raises(BadConfig, match=r"but got 'prio'; did you mean 'prior'\?"):
-        list(compared_models(load_runs(folders), tiny_backbone, "prio"))
+        compared_models(load_runs(folders), tiny_backbone, "prio")
 
 
 def test_results_are_the_measurements_of_the_saved_predictions(results, tmp_path):
@@ -155,6 +155,19 @@ def test_unfinished_missing_and_foreign_runs(folders, tiny_backbone, test_split,
     assert not (tmp_path / "out").exists()
 
 
-def test_runs_of_the_same_method_are_told_apart_by_folder(folders):
-    twice = load_runs([folders[0], folders[0] / "split-1"])
-    assert [run.name for run in twice] == ["bce [bce]", "bce [split-1]"]
+def test_models_of_the_same_name_are_told_apart_by_folder(folders, tiny_backbone):
+    bce, ranking, _, learned = folders
+    pair = [model.name for model in compared_models(load_runs([bce, learned]), tiny_backbone)]
+    assert pair == ["zero-shot", "zero-shot (prior bias)", "bce", "bce (learned bias)"]
+    pair = [
+        model.name for model in compared_models(load_runs([bce, learned]), tiny_backbone, "mean")
+    ]
+    assert pair[1:] == ["bce (mean bias) [bce]", "bce (mean bias) [learned]"]
+    again = load_runs([bce / "split-1", ranking / "split-1"])
+    names = [model.name for model in compared_models(again, tiny_backbone, "mean")]
+    assert len(set(names)) == 3
+    with pytest.raises(BadCheckpoint, match="compared once, but .*bce is named twice"):
+        load_runs([bce, bce])
+    runs = load_runs([ranking, ranking / "split-1"])
+    names = [model.name for model in compared_models(runs, tiny_backbone)]
+    assert len(set(names)) == len(names) == 6
