@@ -105,7 +105,7 @@ class Backbone:
         """
         with self.autocast(), _learned_context(self.token_embedding, context, at):
             if _stops_at_last_end(self.model):
-                features = _encode_to_last_end(self.model, ids)
+                features = encode_to_last_end(self.model, ids)
             else:
                 features = self.model.encode_text(ids)  # type: ignore[operator]
         return F.normalize(features.float(), dim=-1)
@@ -267,7 +267,7 @@ def _stops_at_last_end(model: Any) -> bool:
     )
 
 
-def _encode_to_last_end(model: Any, ids: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts dim"]:
+def encode_to_last_end(model: Any, ids: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts dim"]:
     """``model.encode_text(ids)`` without the columns after the last end token: the same, sooner."""
     # CLIP's end token has the largest id; other vocabularies say which id it is.
     ends: Tensor = (
