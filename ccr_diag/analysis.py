@@ -112,7 +112,7 @@ def compared_models(runs: Sequence[Run], backbone: Backbone, rule: str = OWN) ->
     on its own training scores.
     """
     used = [run.splits[0].config.bias for run in runs]
-    untrained = list(dict.fromkeys([bias for bias in used if bias != "learned"] + ["prior"]))
+    untrained = list(dict.fromkeys([bias for bias in used if bias != "learned"] + _prior(runs[0])))
     zero_shot = [
         tuple(zero_shot_space(c, backbone, bias) for c in runs[0].splits)
         for bias in (untrained if rule == OWN else [rule])
@@ -140,7 +140,12 @@ def _rules(run: Run, rule: str) -> list[str]:
     """The bias rules that a run is read through."""
     config = run.splits[0].config
     untrained = config.loss == "ranking" and config.bias != "prior"
-    return [rule, "prior"] if rule == OWN and untrained else [rule]
+    return [rule, *_prior(run)] if rule == OWN and untrained else [rule]
+
+
+def _prior(run: Run) -> list[str]:
+    """The prior rule, unless a split's training labels were all alike and gave none."""
+    return ["prior"] if all("prior" in c.maps["zero-shot"] for c in run.splits) else []
 
 
 def analyse(

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ccr_diag.arrays import BIAS_RULES, PRESENT, UNKNOWN, ProbabilityMap, fit_map
+from ccr_diag.arrays import PRESENT, UNKNOWN, ProbabilityMap, fit_map
 from ccr_diag.backbone import Backbone
 from ccr_diag.checkpoint import load_checkpoint, restore, save_checkpoint
 from ccr_diag.config import FinetuneConfig, load_config
@@ -82,7 +82,7 @@ def finetune(
             f"Tuning needs base classes, but all {len(base)} classes are declared new; "
             "declare fewer."
         )
-    _claim(folder, config)
+    _check_settings(folder, config)
     if is_done(folder):
         return folder / CHECKPOINT
     names = [name for name, is_base in zip(train.class_names, base, strict=True) if is_base]
@@ -109,6 +109,7 @@ def finetune(
         saved.require_backbone(backbone)
         saved.require_classes(train.class_names)
         restore(tuning, saved)
+    write_text(folder / CONFIG, config.to_toml())  # nothing is written before all is known to fit
     regularizer = _regularizer(config, zero_shot[base].to(backbone.device))
     labels = torch.from_numpy(shots.labels)
     for record in tune(
@@ -140,15 +141,14 @@ def draw_shots(
     return Shots(rows, features, labels[rows])
 
 
-def _claim(folder: Path, config: FinetuneConfig) -> None:
-    """Write the config, or find that the folder already belongs to the same one."""
+def _check_settings(folder: Path, config: FinetuneConfig) -> None:
+    """Refuse to go on with a run of other settings."""
     path = folder / CONFIG
     if path.exists() and load_config(path) != config:
         raise BadConfig(
-            f"A run goes on with the settings it began with, but {path} holds others; "
-            "choose another --output or add --overwrite."
+            f"A run goes on with the settings it began with, but {path} holds others; choose "
+            "another --output or add --overwrite."
         )
-    write_text(path, config.to_toml())
 
 
 def _regularizer(config: FinetuneConfig, zero_shot: Float[Tensor, "classes dim"]) -> CCR | None:
@@ -165,10 +165,12 @@ def _maps(
     scores: Float[np.ndarray, "images classes"],
     labels: Int[np.ndarray, "images classes"],
 ) -> dict[str, dict[str, Any]]:
-    """Each bias rule's map for these training scores; ``learned`` only where it was learned."""
-    rules = [
-        r for r in BIAS_RULES if r != "learned" and not (r == "model" and backbone.bias is None)
-    ]
+    """The map of each bias rule that these training scores and labels allow."""
+    rules = ["none", "mean"]
+    if len(np.unique(labels[labels != UNKNOWN])) == 2:
+        rules.append("prior")
+    if backbone.bias is not None:
+        rules.append("model")
     return {rule: fit_map(rule, scale, scores, labels, backbone.bias).as_dict() for rule in rules}
 
 

@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from ccr_diag.analysis import compared_models, load_runs
 from ccr_diag.arrays import fit_map
 from ccr_diag.checkpoint import load_checkpoint
 from ccr_diag.config import FinetuneConfig
@@ -175,6 +176,23 @@ def test_not_a_number_stops_the_run_and_keeps_the_last_good_checkpoint(
         tuned()
     assert load_checkpoint(tmp_path / "run").epoch == 2
     assert not (tmp_path / "run" / DONE).exists()
+
+
+def test_a_rule_that_cannot_be_fitted_leaves_nothing_behind(tuned, tmp_path):
+    with pytest.raises(BadConfig, match="needs a backbone that carries a logit bias"):
+        tuned(bias="model")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_class_whose_shots_are_all_positive_can_be_tuned(tiny_backbone, train, tmp_path):
+    names = ["blue square", "green square", "grey square"]
+    config = CONFIG_OF_TEST.replace(new_classes=tuple(names), bias="none")
+    one = train.with_new(names)
+    path = finetune(config, tmp_path / "one", backbone=tiny_backbone, train=one)
+    saved = load_checkpoint(path)
+    assert set(saved.maps["tuned"]) == {"none", "mean"}
+    models = compared_models(load_runs([path.parent]), tiny_backbone)
+    assert [model.name for model in models] == ["zero-shot", "bce"]
 
 
 def test_all_classes_new_is_refused(tiny_backbone, train, tmp_path):
