@@ -50,14 +50,14 @@ def folders(tmp_path_factory, tiny_backbone, drawn_data):
 
 
 @pytest.fixture
-def test_split(drawn_data):
+def drawn_test(drawn_data):
     return load_dataset(drawn_data, "test").with_new(["grey square"])
 
 
 @pytest.fixture
-def results(folders, tiny_backbone, test_split, tmp_path):
-    features = image_features(tiny_backbone, test_split)
-    return analyse(load_runs(folders), tiny_backbone, test_split, features, tmp_path)
+def results(folders, tiny_backbone, drawn_test, tmp_path):
+    features = image_features(tiny_backbone, drawn_test)
+    return analyse(load_runs(folders), tiny_backbone, drawn_test, features, tmp_path)
 
 
 def test_each_model_is_read_through_a_map_that_its_name_tells(folders, tiny_backbone):
@@ -91,15 +91,15 @@ def test_results_are_the_measurements_of_the_saved_predictions(results, tmp_path
 
 
 def test_scores_are_cosines_of_the_tuned_prompts(
-    results, folders, tiny_backbone, test_split, tmp_path
+    results, folders, tiny_backbone, drawn_test, tmp_path
 ):
     saved = load_predictions(tmp_path / "predictions" / "zero-shot-split-1.npz")
-    features = image_features(tiny_backbone, test_split)
-    expected = features @ zero_shot_embeddings(tiny_backbone, test_split.class_names).T
+    features = image_features(tiny_backbone, drawn_test)
+    expected = features @ zero_shot_embeddings(tiny_backbone, drawn_test.class_names).T
     np.testing.assert_allclose(saved.scores, expected.numpy(), atol=1e-6)
     tuned = load_predictions(tmp_path / "predictions" / "bce-split-1.npz")
     assert np.abs(tuned.scores - saved.scores).max() > 1e-3
-    np.testing.assert_array_equal(tuned.labels, test_split.labels)
+    np.testing.assert_array_equal(tuned.labels, drawn_test.labels)
 
 
 def test_summaries_are_means_over_splits(results):
@@ -132,7 +132,7 @@ def test_a_missing_interval_and_a_missing_value_are_not_made_up():
     assert report.percent({"mean": None, "high": None}) == "–"
 
 
-def test_unfinished_missing_and_foreign_runs(folders, tiny_backbone, test_split, tmp_path):
+def test_unfinished_missing_and_foreign_runs(folders, tiny_backbone, drawn_test, tmp_path):
     with pytest.raises(BadCheckpoint, match="there is no"):
         load_runs([tmp_path / "nowhere"])
     runs = load_runs(folders[:1])
@@ -145,11 +145,11 @@ def test_unfinished_missing_and_foreign_runs(folders, tiny_backbone, test_split,
             load_runs(folders[:1])
     finally:
         done.touch()
-    features = torch.zeros(len(test_split), 16)
+    features = torch.zeros(len(drawn_test), 16)
     other = dataclasses.replace(tiny_backbone, fingerprint="0" * 64)
     with pytest.raises(BadCheckpoint, match="must be read with the backbone"):
-        analyse(runs, other, test_split, features, tmp_path / "out")
-    renamed = dataclasses.replace(test_split, class_names=("a", "b", "c", "d"))
+        analyse(runs, other, drawn_test, features, tmp_path / "out")
+    renamed = dataclasses.replace(drawn_test, class_names=("a", "b", "c", "d"))
     with pytest.raises(BadCheckpoint, match="the sets differ in"):
         analyse(runs, tiny_backbone, renamed, features, tmp_path / "out")
     assert not (tmp_path / "out").exists()
