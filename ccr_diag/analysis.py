@@ -80,7 +80,8 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
     """Finished runs, each a folder of ``split-…`` folders or one such folder, in the order given.
 
     Raises:
-        BadCheckpoint: a folder without a run, an unfinished run, or a folder that is named twice.
+        BadCheckpoint: a folder without a run, an unfinished run, a split that is named twice,
+            splits of different settings in one run, or runs with different class groups.
     """
     runs: list[Run] = []
     for folder in folders:
@@ -93,10 +94,30 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
                     f"epoch {checkpoint.epoch} of {checkpoint.config.epochs}; "
                     "go on with finetune --resume."
                 )
-        if any(folder.resolve() == run.folder.resolve() for run in runs):
-            raise BadCheckpoint(f"Each run is compared once, but {folder} is named twice.")
         runs.append(Run(folder, checkpoints))
+    _check_comparable(runs)
     return runs
+
+
+def _check_comparable(runs: Sequence[Run]) -> None:
+    """Every split once, one method a run, and the same class groups everywhere."""
+    seen: set[Path] = set()
+    for run in runs:
+        first = run.splits[0]
+        for split in run.splits:
+            if split.path.resolve() in seen:
+                raise BadCheckpoint(f"Each run is compared once, but {split.path} is named twice.")
+            seen.add(split.path.resolve())
+            if split.config.replace(seed=first.config.seed) != first.config:
+                raise BadCheckpoint(
+                    f"The splits of a run must differ in their seed alone, but {split.path.parent} "
+                    f"has other settings than {first.path.parent}; keep them in folders apart."
+                )
+            if split.groups != runs[0].splits[0].groups:
+                raise BadCheckpoint(
+                    "Runs that are compared must have the same head, medium, tail and new classes, "
+                    f"but {split.path.parent} has others than {runs[0].splits[0].path.parent}."
+                )
 
 
 def _split_number(path: Path) -> int:
@@ -109,7 +130,7 @@ def compared_models(runs: Sequence[Run], backbone: Backbone, rule: str = OWN) ->
     With ``own`` each run is read through the map it was trained with. Zero-shot scores have none:
     they are shown through the rules of the runs and through the prior rule; so are ranking scores,
     which no map was trained with. With another rule every model is read through that rule, fitted
-    on its own training scores.
+    on its own training scores. Zero-shot is read with the scale of the first run.
     """
     used = [run.splits[0].config.bias for run in runs]
     untrained = list(dict.fromkeys([bias for bias in used if bias != "learned"] + _prior(runs[0])))
@@ -186,7 +207,8 @@ def analyse(
     rows = []
     for i, model in enumerate(models):
         splits = []
-        for number, space in enumerate(model.spaces, start=1):
+        for space in model.spaces:
+            number = space.seed
             facts = {"split_number": number, "backbone": runs[0].splits[0].backbone}
             predictions = predict(space, features, test, groups, facts)
             predictions.save(output / PREDICTIONS / f"{_file_name(model.name)}-split-{number}.npz")

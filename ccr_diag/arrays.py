@@ -28,9 +28,8 @@ BIAS_RULES = {
     "none": "b = 0, as the paper writes it",
     "model": "the logit bias that came with the backbone's weights",
     "mean": "b = −τ·(mean training score), so that p = 0.5 at the mean score",
-    "prior": (
-        "b such that the mean training probability equals the share of positive training labels"
-    ),
+    "prior": "b such that the mean probability of the drawn training images equals the share of "
+    "their labels that are positive",
     "learned": "b learned together with the prompts, starting from the prior rule",
 }
 

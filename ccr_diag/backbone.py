@@ -133,6 +133,11 @@ def load_backbone(
     source = f"local-dir:{MODEL_DIR}" if model == EMBEDDED else model
     if ":" not in source:
         _check_builtin(source, pretrained)
+    elif pretrained is not None:
+        raise BadConfig(
+            f"--pretrained goes with a built-in model, but {model!r} brings its own weights; "
+            "leave it out."
+        )
     try:
         with _quiet():
             loaded, preprocess = open_clip.create_model_from_pretrained(
@@ -168,6 +173,13 @@ def load_backbone(
 def _device(device: str) -> torch.device:
     """The device meant by ``auto`` or by its name."""
     if device != "auto":
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise BadConfig(
+                f"The device must be auto, or one that torch finds here, but got {device!r} "
+                f"({str(error).splitlines()[0]})."
+            ) from error
         return torch.device(device)
     if torch.cuda.is_available():
         return torch.device("cuda")

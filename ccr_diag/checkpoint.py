@@ -141,7 +141,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
             "A checkpoint must be one that ccr-diag finetune wrote, "
             f"but {path} has no ccr_diag header."
         )
-    facts = json.loads(header)
+    try:
+        return _from_header(path, json.loads(header), tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadCheckpoint(
+            f"A checkpoint must be one that ccr-diag finetune wrote, but the header of {path} is "
+            f"damaged ({type(error).__name__}: {error})."
+        ) from error
+
+
+def _from_header(path: Path, facts: dict[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
+    """The record of a file's header and tensors."""
     if facts["schema"] != SCHEMA:
         raise BadCheckpoint(
             f"This version reads checkpoints of schema {SCHEMA}, but {path} has {facts['schema']}; "

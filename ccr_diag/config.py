@@ -1,7 +1,8 @@
 """The settings of a fine-tuning run: one frozen record, TOML in, TOML out.
 
-Defaults are the paper's where it states them (16 shots a class, 10 epochs, batches of 32) and
-CoOp's for the rest. Every field is also a flag of ``ccr-diag finetune``.
+Defaults are the paper's where it states them (16 shots a class, 10 epochs, batches of 32, no bias),
+CoOp's for the optimizer, and for learning rates, λ and estimator what did best on the calibration
+split of the embedded scenes. Every field is also a flag of ``ccr-diag finetune``.
 """
 
 import dataclasses
@@ -98,6 +99,13 @@ class FinetuneConfig:
                     f"{name} must be one of {', '.join(allowed)}, but got "
                     f"{getattr(self, name)!r}{nearest(str(getattr(self, name)), allowed)}"
                 )
+        if self.loss == "ranking" and self.bias == "learned":
+            raise BadConfig(
+                "A bias is learned by bce only, as it cancels in the ranking loss, but got loss "
+                "'ranking' with bias 'learned'; choose another bias rule."
+            )
+        if not 0 <= self.seed < 2**31:
+            raise BadConfig(f"seed must lie in 0 … 2³¹ − 1, but got {self.seed}.")
         for name in ("epochs", "batch_size", "n_context"):
             if getattr(self, name) < 1:
                 raise BadConfig(f"{name} must be at least 1, but got {getattr(self, name)}.")
@@ -113,7 +121,9 @@ class FinetuneConfig:
         ):
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0:
-                raise BadConfig(f"{name} must be a finite number, 0 or more, but got {value}.")
+                raise BadConfig(
+                    f"{name.rstrip('_')} must be a finite number, 0 or more, but got {value}."
+                )
 
     @property
     def peak_rate(self) -> float:
@@ -161,6 +171,7 @@ def config_from_dict(values: dict[str, Any]) -> FinetuneConfig:
     fields = {field.name: field for field in dataclasses.fields(FinetuneConfig)}
     checked: dict[str, Any] = {}
     for key, value in values.items():
+        key = "lambda_" if key == "lambda" else key
         if key not in fields:
             raise BadConfig(f"Unknown setting {key!r}{nearest(key, fields)}")
         kind = type(fields[key].default)
@@ -180,7 +191,9 @@ def load_config(path: Path) -> FinetuneConfig:
     """
     try:
         return config_from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise BadConfig(f"The config must be a TOML file, but there is no {path}.") from error
+    except OSError as error:
+        raise BadConfig(
+            f"The config must be a TOML file, but {path} cannot be read ({error.strerror})."
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadConfig(f"The config must be a TOML file, but {path} is not ({error}).") from error

@@ -42,8 +42,9 @@ def image_features(
         progress: told the images done and the images in all.
     """
     path = (cache or cache_folder()) / "features" / f"{_key(backbone, dataset)}.npy"
-    if path.exists():
-        return torch.from_numpy(np.load(path, allow_pickle=False))
+    found = _read(path)
+    if found is not None:
+        return torch.from_numpy(found)
     rows = []
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(dataset), batch_size):
@@ -54,6 +55,14 @@ def image_features(
     features = torch.cat(rows)
     write_atomically(path, lambda partial: np.save(partial, features.numpy(), allow_pickle=False))
     return features
+
+
+def _read(path: Path) -> Float[np.ndarray, "images dim"] | None:
+    """Features from the cache; a damaged file is as good as none."""
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
 
 
 def _key(backbone: Backbone, dataset: MultiLabelDataset) -> str:

@@ -21,9 +21,10 @@ OWN = "own"
 
 @dataclass(frozen=True)
 class TextSpace:
-    """Class text embeddings of one model, with the map that its probabilities are read through."""
+    """Class text embeddings of one model and split, with the map that it is read through."""
 
     name: str
+    seed: int
     embeddings: Float[Tensor, "classes dim"]
     map: ProbabilityMap
 
@@ -49,14 +50,14 @@ def tuned_space(checkpoint: Checkpoint, backbone: Backbone, rule: str = OWN) -> 
         embeddings = framework.text_embeddings().cpu()
     map_ = checkpoint.map if rule == OWN else _rule(checkpoint, "tuned", rule)
     name = config.name if rule == OWN else config.replace(bias=rule).name
-    return TextSpace(name, embeddings, map_)
+    return TextSpace(name, config.seed, embeddings, map_)
 
 
 def zero_shot_space(checkpoint: Checkpoint, backbone: Backbone, rule: str) -> TextSpace:
     """The class text embeddings before tuning, with a bias rule fitted on the training images."""
     embeddings = zero_shot_embeddings(backbone, checkpoint.class_names)
     name = "zero-shot" if rule == "none" else f"zero-shot ({rule} bias)"
-    return TextSpace(name, embeddings, _rule(checkpoint, "zero-shot", rule))
+    return TextSpace(name, checkpoint.config.seed, embeddings, _rule(checkpoint, "zero-shot", rule))
 
 
 def _rule(checkpoint: Checkpoint, of: str, rule: str) -> ProbabilityMap:

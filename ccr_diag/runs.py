@@ -11,7 +11,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,24 +25,11 @@ RESULTS, TABLES_MARKDOWN, TABLES_CSV = "results.json", "tables.md", "tables.csv"
 PREDICTIONS, FIGURES, RUNS = "predictions", "figures", "runs"
 
 OWN_NAMES = re.compile(
-    "|".join(
-        map(
-            re.escape,
-            (
-                CONFIG,
-                CHECKPOINT,
-                LOG,
-                DONE,
-                RESULTS,
-                TABLES_MARKDOWN,
-                TABLES_CSV,
-                PREDICTIONS,
-                FIGURES,
-                RUNS,
-            ),
-        )
-    )
-    + r"|split-\d+|\..*\.\d+\..*"  # the last: a partial file of a killed run
+    "|".join(map(re.escape, (CONFIG, CHECKPOINT, LOG, DONE, RESULTS, TABLES_MARKDOWN, TABLES_CSV)))
+    + r"|[a-z0-9-]+-split-\d+\.npz"  # predictions
+    + r"|(modality_gap|reliability_by_group_\d+|calibration_by_frequency|text_geometry)"
+    + r"\.(png|svg|pdf)"
+    + r"|\..*\.\d+\..*"  # a partial file of a killed run
 )
 
 
@@ -97,11 +84,20 @@ def is_done(folder: Path) -> bool:
     return (folder / DONE).exists()
 
 
-def prepare_output(folder: Path, *, resume: bool = False, overwrite: bool = False) -> None:
+def prepare_output(
+    folder: Path, *, resume: bool = False, overwrite: bool = False, keep: Sequence[Path] = ()
+) -> None:
     """Make sure that writing into ``folder`` loses nothing.
 
+    Args:
+        folder: the output.
+        resume: go on with what it holds.
+        overwrite: delete what it holds, if this program wrote it all.
+        keep: folders to be read, which must not be deleted with it.
+
     Raises:
-        OutputExists: the folder holds files and neither ``resume`` nor ``overwrite`` was asked for.
+        OutputExists: the folder holds files and neither ``resume`` nor ``overwrite`` was asked for,
+            or what it holds is not to be deleted.
     """
     if folder.exists() and not folder.is_dir():
         raise OutputExists(
@@ -109,7 +105,7 @@ def prepare_output(folder: Path, *, resume: bool = False, overwrite: bool = Fals
         )
     if folder.exists() and any(folder.iterdir()):
         if overwrite:
-            _check_own(folder)
+            _check_own(folder, keep)
             shutil.rmtree(folder)
         elif not resume:
             raise OutputExists(
@@ -120,9 +116,15 @@ def prepare_output(folder: Path, *, resume: bool = False, overwrite: bool = Fals
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _check_own(folder: Path) -> None:
-    """Refuse to delete a folder that holds anything this program does not write."""
-    foreign = [entry.name for entry in folder.iterdir() if not OWN_NAMES.fullmatch(entry.name)]
+def _check_own(folder: Path, keep: Sequence[Path]) -> None:
+    """Refuse to delete a folder that holds, at any depth, what this program does not write."""
+    inside = [path for path in keep if path.resolve().is_relative_to(folder.resolve())]
+    if inside:
+        raise OutputExists(
+            f"--overwrite would delete {inside[0]}, which is to be read; choose another --output."
+        )
+    files = (path for path in folder.rglob("*") if not path.is_dir())
+    foreign = [str(p.relative_to(folder)) for p in files if not OWN_NAMES.fullmatch(p.name)]
     if foreign:
         raise OutputExists(
             f"--overwrite only replaces what ccr-diag wrote, but {folder} also holds "

@@ -105,7 +105,7 @@ def tune(
             parts.append(_step(tuning, features[rows], labels[rows], scale, regularizer, config))
             on_step(tuning.epoch * steps + step + 1, config.epochs * steps)
         values = torch.stack(parts).cpu()  # one synchronisation an epoch
-        _check_finite(values, tuning.epoch)
+        _check_finite(values, tuning)
         tuning.epoch += 1
         loss, regularization, dead = values.mean(dim=0).tolist()
         yield EpochRecord(
@@ -149,12 +149,18 @@ def _step(
     return torch.stack([loss.detach(), regularization.detach(), dead.to(loss.dtype)])
 
 
-def _check_finite(values: Float[Tensor, "steps parts"], epoch: int) -> None:
-    """Refuse an epoch in which a loss was not a number."""
+def _check_finite(values: Float[Tensor, "steps parts"], tuning: Tuning) -> None:
+    """Refuse an epoch in which a loss, or what was learned from it, is not a number."""
     broken = (~values.isfinite()).any(dim=1).nonzero()
+    learned = [p for group in tuning.optimizer.param_groups for p in group["params"]]
+    momenta = [tuning.optimizer.state[p].get("momentum_buffer") for p in learned]
     if len(broken):
-        raise RunFailed(
-            f"The loss must stay finite, but it was not at step {int(broken[0]) + 1} of epoch "
-            f"{epoch + 1}; the checkpoint of the epoch before is kept; lower --learning-rate or "
-            "--lambda."
-        )
+        step = int(broken[0]) + 1
+    elif not all(bool(t.isfinite().all()) for t in [*learned, *momenta] if t is not None):
+        step = len(values)
+    else:
+        return
+    raise RunFailed(
+        f"Training must stay finite, but it was not at step {step} of epoch {tuning.epoch + 1}; "
+        "what was saved before that epoch is kept; lower --learning-rate or --lambda."
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from .options import PATH, device_options, existing_output, output_option, set_threads
+from .options import PATH, device_options, output_option, overwrite_option, set_threads
 from .progress import Progress
 
 FORMATS = ("text", "markdown", "csv", "json")
@@ -44,7 +44,7 @@ def analyze() -> None:
     help="What is printed.",
 )
 @output_option("analysis")
-@existing_output
+@overwrite_option
 @device_options
 def checkpoint(
     runs: tuple[Path, ...],
@@ -54,7 +54,6 @@ def checkpoint(
     bins: int,
     form: str,
     output: Path,
-    resume: bool,
     overwrite: bool,
     device: str,
     threads: int | None,
@@ -76,7 +75,7 @@ def checkpoint(
     config = loaded[0].splits[0].config
     backbone = load_backbone(config.model, config.pretrained or None, device, config.precision)
     test = load_dataset(data or config.data, split)
-    prepare_output(output, resume=resume, overwrite=overwrite)
+    prepare_output(output, overwrite=overwrite, keep=runs)
     progress = Progress()
     features = image_features(backbone, test, progress=partial(progress, "features"))
     results = analysis.analyse(

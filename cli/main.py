@@ -29,6 +29,11 @@ REFUSED = {
     errno.EACCES: "choose another folder or ask for access",
     errno.EPERM: "choose another folder or ask for access",
     errno.EROFS: "choose another folder",
+    errno.ENOTDIR: "choose another path",
+    errno.EISDIR: "choose another path",
+    errno.EEXIST: "choose another path",
+    errno.ENOENT: "choose another path",
+    errno.ENAMETOOLONG: "choose a shorter path",
 }
 
 
@@ -71,7 +76,7 @@ class LazyGroup(click.Group):
 def explain(error: BaseException) -> tuple[str, int]:
     """One line for the user, and an exit code: 2 for a mistake in what was given, else 1."""
     if isinstance(error, KeyboardInterrupt):
-        return "Interrupted; run the same command with --resume to go on.", 130
+        return "Interrupted; run the same command again to go on, with --resume if it has one.", 130
     if isinstance(error, CcrDiagError):
         return f"Error: {one_line(error)}", error.exit_code
     if isinstance(error, OSError) and error.errno in REFUSED:

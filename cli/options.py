@@ -23,13 +23,17 @@ def output_option(default: str) -> Callable[[Command], Command]:
     )
 
 
+def overwrite_option(command: Command) -> Command:
+    """``--overwrite``, for an output folder that is not empty."""
+    return click.option("--overwrite", is_flag=True, help="Replace what the output folder holds.")(
+        command
+    )
+
+
 def existing_output(command: Command) -> Command:
     """``--resume`` and ``--overwrite``, for an output folder that is not empty."""
-    command = click.option(
-        "--overwrite", is_flag=True, help="Replace what the output folder holds."
-    )(command)
     return click.option("--resume", is_flag=True, help="Go on with what the output folder holds.")(
-        command
+        overwrite_option(command)
     )
 
 
@@ -37,7 +41,7 @@ def device_options(command: Command) -> Command:
     """``--device`` and ``--threads``."""
     command = click.option(
         "--threads",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, 1024),
         default=None,
         help="CPU threads of torch.  [default: torch's own]",
     )(command)

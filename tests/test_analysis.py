@@ -4,13 +4,14 @@ import csv
 import dataclasses
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 from ccr_diag import report
-from ccr_diag.analysis import analyse, compared_models, load_runs
+from ccr_diag.analysis import _check_comparable, analyse, compared_models, load_runs
 from ccr_diag.config import FinetuneConfig
 from ccr_diag.data import load_dataset
 from ccr_diag.errors import BadCheckpoint, BadConfig
@@ -166,8 +167,21 @@ def test_models_of_the_same_name_are_told_apart_by_folder(folders, tiny_backbone
     again = load_runs([bce / "split-1", ranking / "split-1"])
     names = [model.name for model in compared_models(again, tiny_backbone, "mean")]
     assert len(set(names)) == 3
-    with pytest.raises(BadCheckpoint, match="compared once, but .*bce is named twice"):
-        load_runs([bce, bce])
-    runs = load_runs([ranking, ranking / "split-1"])
+    runs = load_runs([ranking / "split-1", ranking / "split-2"])
     names = [model.name for model in compared_models(runs, tiny_backbone)]
     assert len(set(names)) == len(names) == 6
+
+
+def test_what_cannot_be_compared_is_refused(folders, tmp_path):
+    bce, ranking, *_ = folders
+    for again in (bce, bce / "split-1"):
+        with pytest.raises(BadCheckpoint, match="compared once, but .* is named twice"):
+            load_runs([bce, again])
+    shutil.copytree(bce / "split-1", tmp_path / "mixed" / "split-1")
+    shutil.copytree(ranking / "split-2", tmp_path / "mixed" / "split-2")
+    with pytest.raises(BadCheckpoint, match="must differ in their seed alone, but .*split-2 has"):
+        load_runs([tmp_path / "mixed"])
+    run = load_runs([bce])[0]
+    other = dataclasses.replace(run.splits[0], groups=("new",) * 4, path=tmp_path / "other")
+    with pytest.raises(BadCheckpoint, match="same head, medium, tail and new classes"):
+        _check_comparable([run, dataclasses.replace(run, splits=(other,))])

@@ -122,6 +122,7 @@ def test_a_prompt_that_would_be_cut_is_refused_with_its_text(tiny_backbone):
         ("ViT-B-16", None, "random weights are never used."),
         ("ViT-B-16", "opnai", "did you mean 'openai'?"),
         ("local-dir:nowhere", None, "could not be loaded"),
+        ("embedded", "openai", "brings its own weights; leave it out."),
     ],
 )
 def test_models_that_cannot_be_loaded(model, pretrained, text):
@@ -161,3 +162,9 @@ def test_the_embedded_model_loads_with_its_own_vocabulary():
     ids = backbone.tokenize(["a photo of a dog."])
     assert ids.max() == config["vocab_size"] - 1  # the end token has the largest id
     assert backbone.tokenizer.decode(ids[0, 1:7].tolist()).strip() == "a photo of a dog ."
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda:77"])
+def test_a_device_that_is_not_here_is_named(tiny_clip, device):
+    with pytest.raises(BadConfig, match=f"but got '{device}'"):
+        load_backbone(tiny_clip, device=device)

@@ -43,7 +43,11 @@ def failing(monkeypatch):
         ),
         (BadData("one\ntwo"), "Error: one two\n", 2),
         (RunFailed("The loss is not a number."), "Error: The loss is not a number.\n", 1),
-        (KeyboardInterrupt(), "Interrupted; run the same command with --resume to go on.\n", 130),
+        (
+            KeyboardInterrupt(),
+            "Interrupted; run the same command again to go on, with --resume if it has one.\n",
+            130,
+        ),
         (ENOSPC, "Error: No space left; free some space, then run the same command again.\n", 1),
         (
             EACCES,
@@ -54,7 +58,7 @@ def failing(monkeypatch):
         (ValueError("a\nb"), f"Error: this is a bug in ccr-diag (ValueError: a b){BUG}", 1),
         (
             FileNotFoundError(errno.ENOENT, "Gone", "x"),
-            f"Error: this is a bug in ccr-diag (FileNotFoundError: [Errno 2] Gone: 'x'){BUG}",
+            "Error: Gone at x; choose another path, then run the same command again.\n",
             1,
         ),
         (click.ClickException("No terminal."), "Error: No terminal.\n", 1),

@@ -104,7 +104,7 @@ def test_a_config_file_gives_the_run_it_came_from(ccr, own, tmp_path):
         (["finetune", "--data", "manifest:none.csv"], "Error: A manifest must be a readable file"),
         (["finetune", "--data", "scene"], "did you mean 'scenes'?"),
         (["finetune", "--new-class", "dgo"], "'dgo' is none; did you mean"),
-        (["finetune", "--lambda", "-1"], "Error: lambda_ must be a finite number"),
+        (["finetune", "--lambda", "-1"], "Error: lambda must be a finite number"),
         (["finetune", "--model", "VIT"], "Error: The model must be"),
         (["finetune", "--config", "none.toml"], "Error: The config must be a TOML file"),
         (["finetune", "--loss", "bse"], "Invalid value for '--loss'"),
@@ -157,7 +157,9 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_numbers(ccr, own, tmp_path
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
-    assert stderr.splitlines()[-1] == "Interrupted; run the same command with --resume to go on."
+    assert stderr.splitlines()[-1] == (
+        "Interrupted; run the same command again to go on, with --resume if it has one."
+    )
     assert "Traceback" not in stderr
     assert not (tmp_path / "run" / "split-1" / "DONE").exists()
     assert ccr("finetune", *long, "-o", tmp_path / "run", "--resume").exit_code == 0

@@ -47,3 +47,12 @@ def test_the_cache_key_follows_content_order_weights_and_precision(
     for backbone, images in variants:
         image_features(backbone, images, cache=tmp_path)
     assert len(list((tmp_path / "features").iterdir())) == len(variants)
+
+
+def test_a_damaged_cache_file_is_made_anew(tiny_backbone, drawn_data, tmp_path):
+    data = load_dataset(drawn_data, "test")
+    first = image_features(tiny_backbone, data, cache=tmp_path)
+    (file,) = (tmp_path / "features").iterdir()
+    for broken in (b"", file.read_bytes()[:300], b"not an array"):
+        file.write_bytes(broken)
+        assert torch.equal(image_features(tiny_backbone, data, cache=tmp_path), first)

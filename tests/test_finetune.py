@@ -195,6 +195,25 @@ def test_one_class_whose_shots_are_all_positive_can_be_tuned(tiny_backbone, trai
     assert [model.name for model in models] == ["zero-shot", "bce"]
 
 
+def test_prompts_that_are_not_a_number_are_never_saved(tuned, tmp_path, monkeypatch):
+    from ccr_diag import tune as module
+
+    step = module._step
+
+    def overflow_in_epoch_2(tuning, *args):
+        parts = step(tuning, *args)
+        if tuning.epoch == 1:
+            tuning.framework.context.data.fill_(torch.inf)
+        return torch.zeros_like(parts)
+
+    monkeypatch.setattr(module, "_step", overflow_in_epoch_2)
+    with pytest.raises(RunFailed, match="of epoch 2; what was saved before that epoch is kept"):
+        tuned()
+    saved = load_checkpoint(tmp_path / "run")
+    assert saved.epoch == 1
+    assert saved.tensors["framework.context"].isfinite().all()
+
+
 def test_all_classes_new_is_refused(tiny_backbone, train, tmp_path):
     from dataclasses import replace
 
@@ -231,6 +250,10 @@ def test_files_that_are_no_checkpoint(tuned, tmp_path):
     )
     with pytest.raises(BadCheckpoint, match="schema 1, but .* has 99"):
         load_checkpoint(tmp_path / "newer.safetensors")
+    for header in ("[]", '{"schema": 1}', "{"):
+        save_file({"ctx": torch.zeros(2)}, tmp_path / "odd.safetensors", {"ccr_diag": header})
+        with pytest.raises(BadCheckpoint, match="the header of .*odd.safetensors is damaged"):
+            load_checkpoint(tmp_path / "odd.safetensors")
 
 
 def test_another_backbone_or_class_list_is_refused(tuned, tiny_backbone, train):

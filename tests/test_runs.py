@@ -60,8 +60,22 @@ def test_an_output_folder_is_used_only_when_nothing_is_lost(tmp_path):
     with pytest.raises(OutputExists, match="also holds 'thesis.docx'"):
         prepare_output(folder, overwrite=True)
     assert (folder / "thesis.docx").exists()
+    (folder / "runs" / "mine").mkdir(parents=True)
+    (folder / "thesis.docx").rename(folder / "runs" / "mine" / "thesis.docx")
+    with pytest.raises(OutputExists, match=r"also holds 'runs/mine/thesis.docx'"):
+        prepare_output(folder, overwrite=True)
+    (folder / "runs" / "mine" / "thesis.docx").rename(folder / "thesis.docx")
     with pytest.raises(OutputExists, match="is a file"):
         prepare_output(folder / "thesis.docx")
+
+
+def test_what_is_to_be_read_is_not_deleted(tmp_path):
+    write_text(tmp_path / "out" / "runs" / "bce" / DONE, "")
+    for read in ("out", "out/runs/bce"):
+        with pytest.raises(OutputExists, match="which is to be read"):
+            prepare_output(tmp_path / "out", overwrite=True, keep=[tmp_path / read])
+    prepare_output(tmp_path / "out", overwrite=True, keep=[tmp_path / "other"])
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_versions_name_what_numbers_depend_on():

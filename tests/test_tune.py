@@ -115,8 +115,8 @@ def test_a_loss_that_is_not_a_number_names_its_step(data):
     with pytest.raises(RunFailed) as error:
         run((features, labels), CONFIG, seed=1)
     assert str(error.value) == (
-        "The loss must stay finite, but it was not at step 2 of epoch 1; the checkpoint of the "
-        "epoch before is kept; lower --learning-rate or --lambda."
+        "Training must stay finite, but it was not at step 2 of epoch 1; what was saved before "
+        "that epoch is kept; lower --learning-rate or --lambda."
     )
 
 

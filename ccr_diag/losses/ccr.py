@@ -35,7 +35,7 @@ class CCR:
     """
 
     target: Float[Tensor, "classes classes2"]
-    estimator: str = "uncentred"
+    estimator: str = "centred_inactive"
     reduction: str = "mean"
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class CCR:
     def from_text(
         cls,
         text_embeddings: Float[Tensor, "classes dim"],
-        estimator: str = "uncentred",
+        estimator: str = "centred_inactive",
         reduction: str = "mean",
         centre: bool | None = None,
     ) -> "CCR":
