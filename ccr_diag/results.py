@@ -65,6 +65,11 @@ def load_results(path: Path) -> Results:
         _check(results)
     except BadData as error:
         raise BadData(f"{error} (in {path}); write it anew with 'ccr-diag analyze'.") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise BadData(
+            f"A results file must keep the layout that 'ccr-diag analyze' writes, but {path} "
+            f"breaks it ({error}); write it anew."
+        ) from error
     return dict(results)
 
 
@@ -77,6 +82,10 @@ def _check(results: Results) -> None:
         raise BadData("A results file must hold at least one model, but 'models' is empty")
     for model in results["models"]:
         _keys(model, _MODEL, "a model")
+        if not (isinstance(model["label"], str) and isinstance(model["summary"], dict)):
+            raise BadData(
+                f"A model needs a label and a summary, but {model['name']!r} has not both"
+            )
         if not isinstance(model["splits"], list) or not model["splits"]:
             raise BadData(f"A model must have at least one split, but {model['name']!r} has none")
         for split in model["splits"]:

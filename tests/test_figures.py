@@ -672,3 +672,23 @@ def test_a_mean_bias_keeps_the_methods_colour_unless_the_plain_method_is_there_t
     assert model_looks(["bce (mean bias)"])["bce (mean bias)"] == LOOKS["bce"]
     both = model_looks(["bce", "bce (mean bias)"])
     assert both["bce"] == LOOKS["bce"] != both["bce (mean bias)"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": None},
+        {"bins": "x"},
+        {"models": [{"name": "bce", "label": None}]},
+        {"models": 3},
+    ],
+    ids=str,
+)
+def test_an_edited_results_file_is_one_clear_error(results, tmp_path, change):
+    models = change.get("models")
+    if isinstance(models, list):
+        change = {"models": [{**results["models"][0], **models[0]}]}
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({**results, **change}))
+    with pytest.raises(BadData, match="results.json"):
+        load_results(path)
