@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Bool
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -57,11 +55,6 @@ class Checkpoint:
     facts: dict[str, Any]
     tensors: dict[str, Tensor]
 
-    @property
-    def is_new(self) -> Bool[np.ndarray, " classes"]:
-        """Which classes tuning never saw."""
-        return np.array([name in self.new for name in self.class_names])
-
     def require_backbone(self, backbone: Backbone) -> None:
         """Refuse a backbone other than the one the run was tuned on."""
         if self.backbone["fingerprint"] != backbone.fingerprint:
@@ -87,7 +80,7 @@ def save_checkpoint(path: Path, tuning: Tuning, facts: dict[str, Any]) -> None:
     """Write the state of a run, whole or not at all."""
     tensors = {f"framework.{k}": v for k, v in tuning.framework.state_dict().items()}
     tensors["bias"] = tuning.bias.detach()
-    for i, parameter in enumerate(_parameters(tuning)):
+    for i, parameter in enumerate(tuning.learned):
         buffer = tuning.optimizer.state[parameter].get("momentum_buffer")
         if buffer is not None:
             tensors[f"momentum.{i}"] = buffer
@@ -102,17 +95,13 @@ def restore(tuning: Tuning, checkpoint: Checkpoint) -> None:
     own = {k.removeprefix(prefix): v for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
     tuning.framework.load_state_dict(own)
     tuning.bias.data.copy_(checkpoint.tensors["bias"])
-    for i, parameter in enumerate(_parameters(tuning)):
+    for i, parameter in enumerate(tuning.learned):
         buffer = checkpoint.tensors.get(f"momentum.{i}")
         if buffer is not None:
             tuning.optimizer.state[parameter]["momentum_buffer"] = buffer.to(
                 parameter.device
             ).clone()
     tuning.epoch = checkpoint.epoch
-
-
-def _parameters(tuning: Tuning) -> list[Tensor]:
-    return [p for group in tuning.optimizer.param_groups for p in group["params"]]
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -38,6 +38,11 @@ class Tuning:
     optimizer: torch.optim.SGD
     epoch: int = 0
 
+    @property
+    def learned(self) -> list[Tensor]:
+        """What the optimizer changes, in its order."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -152,11 +157,10 @@ def _step(
 def _check_finite(values: Float[Tensor, "steps parts"], tuning: Tuning) -> None:
     """Refuse an epoch in which a loss, or what was learned from it, is not a number."""
     broken = (~values.isfinite()).any(dim=1).nonzero()
-    learned = [p for group in tuning.optimizer.param_groups for p in group["params"]]
-    momenta = [tuning.optimizer.state[p].get("momentum_buffer") for p in learned]
+    momenta = [tuning.optimizer.state[p].get("momentum_buffer") for p in tuning.learned]
     if len(broken):
         step = int(broken[0]) + 1
-    elif not all(bool(t.isfinite().all()) for t in [*learned, *momenta] if t is not None):
+    elif not all(bool(t.isfinite().all()) for t in [*tuning.learned, *momenta] if t is not None):
         step = len(values)
     else:
         return

@@ -11,7 +11,8 @@ from .options import device_options, existing_output, output_option, set_threads
 from .progress import Progress
 
 # Run folder → its settings. The first three put p = 0.5 at the mean score, where BCE does its
-# damage in plain sight; the last is there for honesty: a learned bias is the simplest repair.
+# damage in plain sight; the last two are there for honesty: a bias that fits is the simplest
+# repair, and CCR must be seen beside it and with it.
 COMPARED: dict[str, dict[str, Any]] = {
     "bce": {"loss": "bce", "bias": "mean"},
     "ranking": {"loss": "ranking", "bias": "mean"},

@@ -113,7 +113,6 @@ def test_the_checkpoint_holds_what_rebuilding_needs(tuned, tiny_backbone, train)
     assert checkpoint.config == CONFIG_OF_TEST
     assert checkpoint.class_names == train.class_names
     assert checkpoint.new == ("grey square",)
-    assert list(checkpoint.is_new) == list(train.new)
     assert checkpoint.epoch == 3
     assert checkpoint.backbone["fingerprint"] == tiny_backbone.fingerprint
     assert [g == "new" for g in checkpoint.groups] == list(train.new)
