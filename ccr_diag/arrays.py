@@ -1,8 +1,9 @@
 """The vocabulary of arrays, and the one place where scores become probabilities.
 
-A *score* is the cosine between a unit image feature and a unit text feature; it is what files
-store. A *logit* is ``τ·s + b``; a *probability* is ``σ(τ·s + b)``. Which τ and b is never guessed:
-they travel as a ``ProbabilityMap`` that names the rule they come from.
+A *score* is the cosine between a unit image feature and a unit text feature; it is what our own
+files store. A *logit* is ``τ·s + b``; a *probability* is ``σ(τ·s + b)``. Which τ and b is never
+guessed: they travel as a ``ProbabilityMap`` that names the rule they come from. Arrays may be
+larger than memory: a source is read slice by slice.
 """
 
 import math
@@ -32,6 +33,8 @@ BIAS_RULES = {
     "their labels that are positive",
     "learned": "b learned together with the prompts, starting from the prior rule",
 }
+GIVEN = "given"
+MAP_RULES = BIAS_RULES | {GIVEN: "scale and b as the user stated them"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class ProbabilityMap:
     Args:
         scale: τ > 0.
         bias: b.
-        rule: where b comes from, a key of ``BIAS_RULES``.
+        rule: where b comes from, a key of ``MAP_RULES``.
     """
 
     scale: float
@@ -53,22 +56,74 @@ class ProbabilityMap:
             raise BadConfig(
                 f"A probability map needs a finite scale above 0 and a finite bias, but got {self}."
             )
-        if self.rule not in BIAS_RULES:
+        if self.rule not in MAP_RULES:
             raise BadConfig(
-                f"The bias rule must be one of {', '.join(BIAS_RULES)}, but got {self.rule!r}."
+                f"The bias rule must be one of {', '.join(MAP_RULES)}, but got {self.rule!r}."
             )
 
-    def logits(self, scores: Scores) -> Logits:
+    def logits(self, scores: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
         """τ·s + b, in float64."""
         return self.scale * np.asarray(scores, dtype=np.float64) + self.bias
 
-    def probabilities(self, scores: Scores) -> Probs:
+    def probabilities(self, scores: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
         """σ(τ·s + b), in float64."""
         return np.asarray(expit(self.logits(scores)))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for files."""
         return asdict(self)
+
+
+class StoredBlocks:
+    """A stored array, read by ``source[rows]`` or ``source[rows, columns]``.
+
+    A slice is an aligned array in C order and in the machine's byte order, whatever the file's.
+    """
+
+    def __init__(self, stored: Float[np.ndarray, "images classes"]) -> None:
+        self.stored = stored
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(images, classes)."""
+        return self.stored.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of what a slice holds."""
+        return self.stored.dtype.newbyteorder("=")
+
+    def __getitem__(self, index: Any) -> Float[np.ndarray, "..."]:
+        """That slice, in memory or as a view of the file."""
+        return np.require(self.stored[index], dtype=self.dtype, requirements=["C", "A", "E"])
+
+
+class MappedBlocks(StoredBlocks):
+    """Probabilities of stored scores or logits, computed for the slice that is read."""
+
+    def __init__(
+        self, stored: Float[np.ndarray, "images classes"], probability_map: ProbabilityMap
+    ) -> None:
+        super().__init__(stored)
+        self.map = probability_map
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float64."""
+        return np.dtype(np.float64)
+
+    def __getitem__(self, index: Any) -> Float[np.ndarray, "..."]:
+        """σ(τ·s + b) of that slice."""
+        return self.map.probabilities(self.stored[index])
+
+
+Source = Float[np.ndarray, "images classes"] | StoredBlocks
+
+
+def stored_source(stored: Float[np.ndarray, "images classes"]) -> Source:
+    """The array itself where its memory is plain, else a source of plain slices."""
+    plain = stored.flags.c_contiguous and stored.flags.aligned and stored.dtype.isnative
+    return stored if plain else StoredBlocks(stored)
 
 
 def fit_map(

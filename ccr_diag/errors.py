@@ -26,8 +26,8 @@ class BadCheckpoint(CcrDiagError):
     """A checkpoint is missing, damaged, or belongs to another backbone or class list."""
 
 
-class BadPredictions(CcrDiagError):
-    """A predictions file is missing, damaged or inconsistent."""
+class BadPredictions(BadData):
+    """A file of predictions, or of arrays, is missing, damaged or inconsistent."""
 
 
 class OutputExists(CcrDiagError):

@@ -1,62 +1,89 @@
-"""The waist of the flow: scores and labels of images in, one file that explains itself out.
+"""The waist of the flow: what a model said about labelled images, one file that explains itself.
 
 Everything after this file is numpy: no GPU, no weights, no images. A file is an ``.npz`` without
-pickled content, so anybody's scores can enter here::
+pickled content; the name of its first array says what the numbers are::
 
     schema                          1
-    scores, labels                  (images, classes)
-    class_names, groups, image_ids  arrays of text
-    map                             JSON text {"scale": τ, "bias": b, "rule": ...}
+    scores | logits | probs         (images, classes): cosines, logits or probabilities
+    labels                          (images, classes)
+    class_names, groups, image_ids  arrays of text; the last two may be empty
+    map                             JSON text {"scale": τ, "bias": b, "rule": ...}; not for probs
     provenance                      JSON text {"model": display name, ...}
+    class_counts, proximity         optional, one number a class and one an image
+
+Other people's files come in through ``readers``.
 """
 
 import json
-import zipfile
-import zlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Int, Int8
 
-from ccr_diag.arrays import ABSENT, PRESENT, UNKNOWN, ProbabilityMap, Probs
+from ccr_diag.arrays import UNKNOWN, MappedBlocks, ProbabilityMap, Source, stored_source
+from ccr_diag.checks import (
+    blocks,
+    count_where,
+    duplicates,
+    label_fault,
+    not_a_label,
+    not_finite,
+    place,
+)
 from ccr_diag.data.groups import GROUPS
 from ccr_diag.errors import BadConfig, BadPredictions
+from ccr_diag.npy import Archive
 from ccr_diag.runs import write_atomically
 
 SCHEMA = 1
-KEYS = ("scores", "labels", "class_names", "groups", "image_ids", "map", "provenance")
-LABELS = (PRESENT, ABSENT, UNKNOWN)
+KINDS = {"scores": "Scores", "logits": "Logits", "probs": "Probabilities"}
+KEYS = ("labels", "class_names", "groups", "image_ids", "provenance")
+FLOATS = ("float16", "float32", "float64")
+OPTIONAL = ("class_counts", "proximity")
 COSINE_SLACK = 1e-3  # a cosine from half precision may lie this far outside [-1, 1]
+LIMITS = {
+    "scores": (-1 - COSINE_SLACK, 1 + COSINE_SLACK),
+    "logits": (-np.inf, np.inf),
+    "probs": (0.0, 1.0),
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """What a model said about labelled images.
 
+    The arrays may be memory maps larger than memory.
+
     Args:
-        scores: (images, classes), float32 cosines.
+        values: (images, classes): float32 cosines, or logits or probabilities as float16, float32
+            or float64.
         labels: (images, classes), int8: 1 present, 0 absent, -1 unknown.
         class_names: one per column, unique.
-        groups: one per column, from ``GROUPS``.
-        map: how scores become probabilities.
-        image_ids: one per row, unique.
+        groups: one per column, from ``GROUPS``; empty if there are none.
+        map: how values become probabilities; None for probabilities.
+        image_ids: one per row, unique; empty if the rows are only numbered.
         provenance: JSON values about the origin; ``"model"`` is the display name.
+        kind: what the values are, a key of ``KINDS``.
+        class_counts: in how many training images each class is present, if known.
+        proximity: how near each image is to its neighbours among the features, if known.
 
     Raises:
         BadPredictions: any of these rules is broken.
     """
 
-    scores: Float[np.ndarray, "..."]  # any shape: a wrong one is refused below, in words
+    values: Float[np.ndarray, "..."]  # any shape: a wrong one is refused below, in words
     labels: Int8[np.ndarray, "..."]
     class_names: tuple[str, ...]
     groups: tuple[str, ...]
-    map: ProbabilityMap
+    map: ProbabilityMap | None
     image_ids: tuple[str, ...]
     provenance: dict[str, Any]
+    kind: str = "scores"
+    class_counts: Int[np.ndarray, "..."] | None = None
+    proximity: Float[np.ndarray, "..."] | None = None
 
     def __post_init__(self) -> None:
         fault = next(self._faults(), None)
@@ -64,12 +91,36 @@ class Predictions:
             raise BadPredictions(fault)
 
     @property
-    def probabilities(self) -> Probs:
-        """The map applied to the scores, in float64."""
-        return self.map.probabilities(self.scores)
+    def probability_source(self) -> Source:
+        """Probabilities to be read slice by slice.
+
+        The stored array itself where it holds probabilities, else float64 made from the slice.
+        """
+        if self.map is None:
+            return stored_source(self.values)
+        return MappedBlocks(self.values, self.map)
+
+    @property
+    def probabilities(self) -> Float[np.ndarray, "images classes"]:
+        """All of ``probability_source``."""
+        return self.probability_source[:]
+
+    @property
+    def ranking(self) -> Source:
+        """What orders images within a class, unrounded by any map: the stored values."""
+        return stored_source(self.values)
 
     def with_map(self, probability_map: ProbabilityMap) -> "Predictions":
-        """The same scores under another probability map."""
+        """The same scores or logits under another probability map.
+
+        Raises:
+            BadConfig: these are probabilities, which no map applies to.
+        """
+        if self.map is None:
+            raise BadConfig(
+                "A scale or bias needs scores or logits, but these are probabilities; "
+                "leave it out, or store the logits."
+            )
         return replace(self, map=probability_map)
 
     def save(self, path: Path) -> None:
@@ -80,14 +131,17 @@ class Predictions:
         """
         content = {
             "schema": np.array(SCHEMA),
-            "scores": self.scores,
+            self.kind: self.values,
             "labels": self.labels,
-            "class_names": np.array(self.class_names),
-            "groups": np.array(self.groups),
-            "image_ids": np.array(self.image_ids),
-            "map": np.array(json.dumps(self.map.as_dict())),
+            "class_names": np.array(self.class_names, dtype=np.str_),
+            "groups": np.array(self.groups, dtype=np.str_),
+            "image_ids": np.array(self.image_ids, dtype=np.str_),
             "provenance": np.array(json.dumps(self.provenance)),
         }
+        if self.map is not None:
+            content["map"] = np.array(json.dumps(self.map.as_dict()))
+        optional = {"class_counts": self.class_counts, "proximity": self.proximity}
+        content |= {key: array for key, array in optional.items() if array is not None}
 
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:  # an open file: numpy would add .npz to a name
@@ -97,127 +151,218 @@ class Predictions:
 
     def _faults(self) -> Iterator[str]:
         """The broken rules, each looked for only when those before it hold."""
+        yield from self._kind_faults()
         yield from self._shape_faults()
-        yield from _duplicates("Class names", self.class_names)
-        yield from _duplicates("Image ids", self.image_ids)
+        yield from duplicates("Class names", self.class_names)
+        yield from duplicates("Image ids", self.image_ids)
         foreign = sorted(set(self.groups) - set(GROUPS))
         if foreign:
             yield f"Each group must be one of {', '.join(GROUPS)}, but got {foreign[0]!r}."
-        wild = np.count_nonzero(~np.isfinite(self.scores))
-        if wild:
-            yield f"Scores must be finite, but {wild} are NaN or infinite; leave those images out."
-        low, high = float(self.scores.min()), float(self.scores.max())
-        if max(-low, high) > 1 + COSINE_SLACK:
-            yield (
-                f"Scores must be cosines in [-1, 1], but they span [{low:g}, {high:g}]; "
-                "divide logits by their scale and put it into the probability map."
-            )
-        if not np.isin(self.labels, LABELS).all():
-            yield _label_fault(self.labels)
+        yield from self._value_faults()
+        if count := count_where(self.labels, not_a_label):
+            yield label_fault(self.labels, count, self._place)
         if not isinstance(self.provenance.get("model"), str):
             yield "The provenance must name its 'model' in text; add that key."
 
+    def _kind_faults(self) -> Iterator[str]:
+        if self.kind not in KINDS:
+            yield f"The kind must be one of {', '.join(KINDS)}, but got {self.kind!r}."
+        if (self.map is None) != (self.kind == "probs"):
+            need = "no probability map" if self.map else "a probability map"
+            yield f"{KINDS[self.kind]} take {need}, but the map is {self.map}."
+        allowed = ("float32",) if self.kind == "scores" else FLOATS
+        if self.values.dtype.name not in allowed:
+            yield (
+                f"{KINDS[self.kind]} must be {' or '.join(allowed)}, "
+                f"but got {self.values.dtype}; convert them."
+            )
+
     def _shape_faults(self) -> Iterator[str]:
-        shape = self.scores.shape
-        if self.scores.dtype != np.float32:
-            yield f"Scores must be float32, but got {self.scores.dtype}; convert them."
-        if len(shape) != 2 or not self.scores.size:
-            yield f"Scores must have shape (images, classes), neither 0, but got {shape}."
+        what, shape = KINDS[self.kind], self.values.shape
+        if len(shape) != 2 or not self.values.size:
+            yield f"{what} must have shape (images, classes), neither 0, but got {shape}."
         if self.labels.shape != shape:
-            yield f"Labels must have the shape {shape} of the scores, but got {self.labels.shape}."
-        for field, axis in (("class_names", 1), ("groups", 1), ("image_ids", 0)):
-            entries = len(getattr(self, field))
-            if entries != shape[axis]:
+            yield (
+                f"Labels must have the shape {shape} of the {what.lower()}, "
+                f"but got {self.labels.shape}."
+            )
+        for field, axis, optional in FIELDS:
+            column = getattr(self, field)
+            entries = 0 if column is None else len(column)
+            if entries != shape[axis] and not (optional and entries == 0):
                 yield (
-                    f"Scores of shape {shape} need {shape[axis]} {field}, but {entries} came; "
+                    f"{what} of shape {shape} need {shape[axis]} {field}, but {entries} came; "
                     "check their number and order."
                 )
+        if self.class_counts is not None and (self.class_counts < 0).any():
+            yield f"class_counts must be 0 or more, but got {self.class_counts.min()}."
+        if self.proximity is not None and not np.isfinite(self.proximity).all():
+            yield "proximity must be finite, but holds NaN or infinite values; leave it out."
+
+    def _value_faults(self) -> Iterator[str]:
+        what, (low, high) = KINDS[self.kind], LIMITS[self.kind]
+        if wild := count_where(self.values, not_finite):
+            yield (
+                f"{what} must be finite, but {wild[0]} are NaN or infinite, the first at "
+                f"{self._place(wild[1])}; leave those images out."
+            )
+        if outside := count_where(self.values, lambda v: (v < low) | (v > high)):
+            ends = [(float(block.min()), float(block.max())) for block in blocks(self.values)]
+            span = min(low for low, _ in ends), max(high for _, high in ends)
+            yield (
+                f"{what} must lie in [{'-1' if low else '0'}, 1], but {outside[0]} do not, the "
+                f"first at {self._place(outside[1])}: they span [{span[0]:g}, {span[1]:g}]; "
+                f"{_other_kind(self.kind, *span)}."
+            )
+
+    def _place(self, index: tuple[int, int]) -> str:
+        return place(index, self.class_names, self.image_ids)
 
 
-def _duplicates(what: str, names: Sequence[str]) -> Iterator[str]:
-    name, times = Counter(names).most_common(1)[0]
-    if times > 1:
-        yield f"{what} must be unique, but {name!r} comes {times} times; rename all but one."
+FIELDS = (
+    ("class_names", 1, False),
+    ("groups", 1, True),
+    ("image_ids", 0, True),
+    ("class_counts", 1, True),
+    ("proximity", 0, True),
+)  # field, the axis whose length it has, whether it may be empty
 
 
-def _label_fault(labels: np.ndarray) -> str:
-    bad = labels[~np.isin(labels, LABELS)].flat[0]
-    return f"Labels must be 1 (present), 0 (absent) or -1 (unknown), but got {bad}; recode them."
+def _other_kind(kind: str, low: float, high: float) -> str:
+    """What numbers outside the limits of their kind may be instead."""
+    if kind == "probs" and low < 0 and max(-low, high) <= LIMITS["scores"][1]:
+        return "they look like cosines: declare --scores, or --logits, and their map"
+    return "if they are logits, declare --logits" + (
+        "" if kind == "probs" else ", with the scale and bias that go with them"
+    )
 
 
-def load_predictions(path: Path) -> Predictions:
+def load_predictions(path: Path, mmap: bool = False) -> Predictions:
     """Read and check a predictions file; nothing in it is ever executed.
 
-    Scores of any float type become float32, labels of any number type int8.
+    Scores of any float type become float32, labels of any number type int8; with ``mmap``, arrays
+    that need no change stay in the file.
 
     Raises:
         BadPredictions: the file is missing, damaged, of another version, or breaks a rule.
     """
-    content = _read(path)
+    archive = Archive(path)
+    kind = _check_keys(archive)
+    array = archive.map if mmap else archive.read
+    optional = {key: archive.read(key) for key in OPTIONAL if key in archive}
     try:
+        names = as_texts("class_names", archive.read("class_names"))
         return Predictions(
-            scores=_float_scores(content["scores"]),
-            labels=_small_labels(content["labels"]),
-            class_names=_texts("class_names", content["class_names"]),
-            groups=_texts("groups", content["groups"]),
-            map=_probability_map(_json("map", content["map"])),
-            image_ids=_texts("image_ids", content["image_ids"]),
-            provenance=_json("provenance", content["provenance"]),
+            values=as_values(kind, array(kind)),
+            labels=as_labels(array("labels"), names),
+            class_names=names,
+            groups=as_texts("groups", archive.read("groups")),
+            map=None if kind == "probs" else _probability_map(_json(archive, "map")),
+            image_ids=as_texts("image_ids", archive.read("image_ids")),
+            provenance=_json(archive, "provenance"),
+            kind=kind,
+            **as_columns(optional),
         )
     except BadPredictions as error:
         raise BadPredictions(f"{path}: {error}") from error
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise BadPredictions(f"There is no predictions file at {path}; check the path.")
-    if not zipfile.is_zipfile(path):
-        raise BadPredictions(f"{path} must be an .npz archive, but is something else or cut short.")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [key for key in ("schema", *KEYS) if key not in archive]
-            if missing:
-                raise BadPredictions(
-                    f"{path} lacks {', '.join(missing)}; a predictions file holds schema, "
-                    f"{', '.join(KEYS)}."
-                )
-            if archive["schema"].tolist() != SCHEMA:
-                raise BadPredictions(
-                    f"{path} must have schema {SCHEMA}, but has {archive['schema'].tolist()}; "
-                    "read it with the version of ccr-diag that wrote it."
-                )
-            return {key: np.asarray(archive[key]) for key in KEYS}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+def _check_keys(archive: Archive) -> str:
+    """The kind of a predictions file that has all it needs."""
+    kinds = [kind for kind in KINDS if kind in archive]
+    needed = ("schema", *KEYS) if kinds == ["probs"] else ("schema", *KEYS, "map")
+    missing = [key for key in needed if key not in archive]
+    if len(kinds) != 1 or missing:
+        lacks = ", ".join(missing if len(kinds) == 1 else [" or ".join(KINDS), *missing])
         raise BadPredictions(
-            f"{path} must hold plain arrays, but is damaged or holds pickled objects ({error}); "
-            "write it again."
-        ) from error
+            f"{archive.path} lacks {lacks}; a predictions file holds one of {', '.join(KINDS)}, "
+            f"and {', '.join(needed)}."
+        )
+    if (schema := archive.read("schema").tolist()) != SCHEMA:
+        raise BadPredictions(
+            f"{archive.path} must have schema {SCHEMA}, but has {schema}; "
+            "read it with the version of ccr-diag that wrote it."
+        )
+    return kinds[0]
 
 
-def _float_scores(raw: np.ndarray) -> np.ndarray:
-    if raw.dtype.kind != "f":
-        raise BadPredictions(f"Scores must be floating-point cosines, but got {raw.dtype}.")
+def as_values(kind: str, raw: np.ndarray) -> Float[np.ndarray, "..."]:
+    """Values as the record keeps them: cosines in float32, others as they are.
+
+    Raises:
+        BadPredictions: they are no floating-point numbers.
+    """
+    if raw.dtype.name not in FLOATS:
+        raise BadPredictions(
+            f"{KINDS[kind]} must be floating-point ({', '.join(FLOATS)}), but got {raw.dtype}."
+        )
+    if kind != "scores":
+        return raw
     with np.errstate(over="ignore"):  # too large becomes infinite, which is refused as such
-        return raw.astype(np.float32)
+        return raw.astype(np.float32, copy=False)
 
 
-def _small_labels(raw: np.ndarray) -> np.ndarray:
+def as_labels(
+    raw: np.ndarray, class_names: Sequence[str] = (), unlisted: str | None = None
+) -> Int8[np.ndarray, "..."]:
+    """Labels as the record keeps them, int8; what is int8, uint8 or bool is not copied.
+
+    Args:
+        raw: labels of any number type.
+        class_names: for the text of an error.
+        unlisted: ``"unknown"`` if NaN means unknown.
+
+    Raises:
+        BadPredictions: they are no numbers, or not all 1, 0 or -1.
+    """
     if raw.dtype.kind not in "biuf":
         raise BadPredictions(f"Labels must be numbers, but got {raw.dtype}.")
-    if not np.isin(raw, LABELS).all():
-        raise BadPredictions(_label_fault(raw))  # before narrowing: 257 would become 1
-    return raw.astype(np.int8)
+    if raw.dtype.kind == "f" and unlisted == "unknown":
+        raw = np.where(np.isnan(raw), UNKNOWN, raw)
+    matrix = raw if raw.ndim == 2 else raw.reshape(1, -1)
+    if found := count_where(matrix, not_a_label):  # before narrowing: 257 would become 1
+        fault = label_fault(matrix, found, lambda index: place(index, class_names))
+        raise BadPredictions(fault)
+    if raw.dtype in (np.bool_, np.uint8):
+        return raw.view(np.int8)
+    return raw.astype(np.int8, copy=False)
 
 
-def _texts(key: str, raw: np.ndarray) -> tuple[str, ...]:
+def as_texts(key: str, raw: np.ndarray) -> tuple[str, ...]:
+    """Names as the record keeps them.
+
+    Raises:
+        BadPredictions: they are no text, or have more than one axis.
+    """
     if raw.dtype.kind != "U" or raw.ndim != 1:
         raise BadPredictions(
             f"{key} must be a text array of one axis, but got {raw.dtype} of shape {raw.shape}."
         )
-    return tuple(raw.tolist())
+    try:
+        return tuple(raw.tolist())
+    except ValueError as error:  # a number that is no character
+        raise BadPredictions(f"{key} must be text, but is damaged ({error}).") from error
 
 
-def _json(key: str, raw: np.ndarray) -> dict[str, Any]:
+def as_columns(raw: dict[str, np.ndarray]) -> dict[str, Any]:
+    """``class_counts`` and ``proximity`` as the record keeps them.
+
+    Raises:
+        BadPredictions: counts are no whole numbers, or proximities no floating-point ones.
+    """
+    for key, array in raw.items():
+        needed = "iu" if key == "class_counts" else "f"
+        if array.dtype.kind not in needed or array.ndim != 1:
+            words = "whole" if key == "class_counts" else "floating-point"
+            raise BadPredictions(
+                f"{key} must be {words} numbers along one axis, "
+                f"but got {array.dtype} of shape {array.shape}."
+            )
+    return dict(raw)
+
+
+def _json(archive: Archive, key: str) -> dict[str, Any]:
+    raw = archive.read(key)
     try:
         value = json.loads(str(raw))
     except json.JSONDecodeError as error:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from ccr_diag.arrays import BIAS_RULES, ProbabilityMap, fit_map
+from ccr_diag.arrays import MAP_RULES, ProbabilityMap, fit_map
 from ccr_diag.errors import BadConfig, BadData
 
 RNG = np.random.default_rng(0)
@@ -46,5 +46,5 @@ def test_what_cannot_be_fitted_is_refused():
         fit_map("prior", 30.0, SCORES, np.zeros_like(LABELS))
     with pytest.raises(BadConfig, match="finite scale above 0"):
         ProbabilityMap(0.0, 0.0, "none")
-    with pytest.raises(BadConfig, match=f"one of {', '.join(BIAS_RULES)}, but got 'guess'"):
+    with pytest.raises(BadConfig, match=f"one of {', '.join(MAP_RULES)}, but got 'guess'"):
         ProbabilityMap(1.0, 0.0, "guess")
