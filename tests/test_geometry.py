@@ -1,15 +1,31 @@
 """Distances, neighbourhoods and the plane of the text space, against loops and closed forms."""
 
+import json
+import time
+
 import numpy as np
 import pytest
 import reference
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 
 from ccr_diag.errors import BadConfig, BadData
+from ccr_diag.metrics.association import correlate
 from ccr_diag.metrics.geometry import (
     SvdBasis,
+    TextGeometry,
     embedding_divergence,
     modality_gap,
     neighbourhood_preservation,
+)
+from ccr_diag.metrics.gram import class_drift, effective_rank, spectrum
+from ccr_diag.metrics.modality_gap import GapChange
+from ccr_diag.metrics.neighbourhoods import (
+    kendall_tau_b,
+    nearest_classes,
+    neighbour_distances,
+    rank_biased_overlap,
 )
 
 
@@ -134,3 +150,347 @@ def test_bad_shapes_are_refused(call, message):
 def test_no_neighbours_are_refused():
     with pytest.raises(BadConfig, match=r"^The number of neighbours must be at least 1, but got 0"):
         embedding_divergence(np.eye(3), 0)
+
+
+# neighbours
+
+
+def spaces(n=12, dim=5, noise=0.6, seed=3):
+    """Two spaces in which some neighbours stay and some go."""
+    rng = np.random.default_rng(seed)
+    before = rng.normal(size=(n, dim)) + 0.5
+    return before, before + noise * rng.normal(size=before.shape)
+
+
+@pytest.mark.parametrize("k", [1, 4, 11])
+def test_euclidean_divergence_is_the_length_between_unit_rows(k):
+    text, _ = spaces()
+    unit = text / np.linalg.norm(text, axis=1, keepdims=True)
+    expected = [
+        np.mean([np.linalg.norm(unit[i] - unit[j]) for j in reference.neighbours(text, i, k)])
+        for i in range(len(text))
+    ]
+    np.testing.assert_allclose(embedding_divergence(text, k, "euclidean"), expected)
+
+
+def test_distances_of_close_rows_keep_their_digits():
+    apart = 1e-9
+    rows = np.array([[1.0, 0.0], [1.0, apart], [0.0, 1.0]])
+    neighbours = np.array([[1], [0], [1]])
+    assert neighbour_distances(rows, neighbours, "euclidean")[0, 0] == pytest.approx(apart)
+    assert neighbour_distances(rows, neighbours)[0, 0] == pytest.approx(apart**2 / 2)
+
+
+def test_equal_rows_go_by_index_wherever_they_stand():
+    rng = np.random.default_rng(5)
+    rows = np.repeat(rng.normal(size=(60, 64)), 5, axis=0)
+    rows *= rng.uniform(0.1, 10, size=(300, 1))
+    found = nearest_classes(rows, 9)
+    for i in range(300):
+        twins = [j for j in range(i - i % 5, i - i % 5 + 5) if j != i]
+        assert found[i, :4].tolist() == twins
+        assert found[i, 4:].tolist() == list(range(found[i, 4], found[i, 4] + 5))
+        assert found[i, 4] % 5 == 0
+    np.testing.assert_allclose(embedding_divergence(rows, 4), 0, atol=1e-12)
+
+
+def test_many_classes_are_taken_in_blocks():
+    rows = np.random.default_rng(6).normal(size=(600, 8))
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, -2)
+    expected = np.argsort(-cosine, axis=1, kind="stable")[:, :6]
+    assert (nearest_classes(rows, 6) == expected).all()
+    np.fill_diagonal(cosine, 1)
+    tuned = np.roll(rows, 1, axis=1) ** 3
+    after = tuned / np.linalg.norm(tuned, axis=1, keepdims=True)
+    assert np.linalg.norm(class_drift(rows, tuned)) == pytest.approx(
+        np.linalg.norm(after @ after.T - cosine)
+    )
+
+
+def test_lengths_at_the_ends_of_the_float_range_do_not_matter():
+    text, _ = spaces()
+    scale = np.geomspace(1e-305, 1e305, len(text))[:, None]
+    np.testing.assert_allclose(embedding_divergence(text * scale), embedding_divergence(text))
+
+
+# agreement of rankings
+
+
+def rbo_by_prefixes(first, second, p):
+    """RBO_ext of two lists of equal length, prefix by prefix."""
+    k = len(first)
+    shared = [len(set(first[:d]) & set(second[:d])) for d in range(1, k + 1)]
+    total = sum(x / d * p**d for d, x in enumerate(shared, start=1))
+    return shared[-1] / k * p**k + (1 - p) / p * total
+
+
+@given(
+    st.integers(1, 8).flatmap(
+        lambda k: st.tuples(
+            st.permutations(range(10)).map(lambda x: x[:k]),
+            st.permutations(range(10)).map(lambda x: x[:k]),
+        )
+    ),
+    st.floats(0.05, 0.95),
+)
+def test_rbo_matches_its_prefixes(lists, p):
+    first, second = (np.array([x]) for x in lists)
+    got = rank_biased_overlap(first, second, p)
+    assert got[0] == pytest.approx(rbo_by_prefixes(*lists, p))
+    assert -1e-12 <= got[0] <= 1 + 1e-12
+    assert got[0] == pytest.approx(rank_biased_overlap(second, first, p)[0])
+    assert rank_biased_overlap(first, first, p)[0] == pytest.approx(1)
+
+
+def test_rbo_by_hand():
+    lists = np.array([[0, 1], [0, 1], [0, 1]]), np.array([[0, 2], [1, 0], [2, 3]])
+    # X_d/d: (1, 1/2), (0, 1), (0, 0); p = 1/2: X_k/k · 1/4 + 1 · (X_1/2 + X_2/2 · 1/4)
+    assert rank_biased_overlap(*lists, 0.5).tolist() == [0.75, 0.5, 0]
+    with pytest.raises(BadConfig, match="between 0 and 1, but got 1"):
+        rank_biased_overlap(*lists, 1.0)
+
+
+@given(
+    st.integers(1, 9).flatmap(
+        lambda n: st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=n, max_size=n)
+    )
+)
+def test_kendall_matches_scipy(pairs):
+    x, y = np.array(pairs, dtype=float).T
+    got = kendall_tau_b(np.stack([x, -x]), np.stack([y, y]))
+    expected = stats.kendalltau(x, y).statistic if len(pairs) > 1 else np.nan
+    np.testing.assert_allclose(got, [expected, -expected], atol=1e-12)
+
+
+def test_kendall_ties_within_rounding():
+    noisy = np.array([[1.0, 1.0 + 3e-13, 2.0, 3.0]])
+    assert kendall_tau_b(noisy, np.array([[1.0, 1.0, 2.0, 3.0]]))[0] == pytest.approx(1)
+
+
+# the Gram matrix
+
+
+def test_drift_of_classes_adds_up_to_that_of_the_matrix():
+    before, after = spaces()
+    a, b = (reference_gram(x) for x in (before, after))
+    drift = class_drift(before, after)
+    np.testing.assert_allclose(drift, np.sqrt(((b - a) ** 2).sum(axis=1)))
+    geometry = TextGeometry.compare(before, after)
+    assert geometry.gram_drift == pytest.approx(np.linalg.norm(b - a))
+    pairs = (b - a)[~np.eye(len(a), dtype=bool)]
+    assert geometry.pair_drift == pytest.approx(np.sqrt(np.mean(pairs**2)))
+
+
+def reference_gram(rows):
+    return np.array([[reference.cosine(x, y) for y in rows] for x in rows])
+
+
+def test_drift_by_hand():
+    before, after = np.array([[1.0, 0], [0, 1]]), np.array([[1.0, 0], [1, 0]])
+    geometry = TextGeometry.compare(before, after)
+    assert class_drift(before, after).tolist() == [1, 1]
+    assert geometry.gram_drift == pytest.approx(2**0.5)
+    assert geometry.pair_drift == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("n", "dim"), [(4, 9), (9, 4), (6, 6)])
+def test_spectrum_is_that_of_the_gram_matrix(n, dim):
+    rows, _ = spaces(n, dim)
+    expected = np.linalg.eigvalsh(reference_gram(rows))[::-1][: min(n, dim)]
+    np.testing.assert_allclose(spectrum(rows), expected, atol=1e-12)
+    assert spectrum(rows).sum() == pytest.approx(n)
+
+
+def test_effective_rank_by_hand():
+    assert effective_rank(spectrum(np.eye(5))) == pytest.approx(5)
+    assert effective_rank(spectrum(np.ones((5, 3)))) == pytest.approx(1)
+    assert effective_rank(np.array([3.0, 1.0, 0.0])) == pytest.approx(4 / 3**0.75)
+
+
+# the gap
+
+
+def test_the_gap_before_and_after_lies_in_one_plane(rng):
+    images = rng.normal(size=(700, 5)) + 1
+    before, after = spaces()
+    change = GapChange.between(images, before, after)
+    basis = SvdBasis.fit(images[:500], before)
+    assert (change.zero_shot, change.tuned) == (
+        modality_gap(images, before),
+        modality_gap(images, after),
+    )
+    np.testing.assert_array_equal(change.images, basis.coordinates(images[:500]))
+    np.testing.assert_array_equal(change.texts_zero_shot, basis.coordinates(before))
+    np.testing.assert_array_equal(change.texts_tuned, basis.coordinates(after))
+
+
+# correlations over classes
+
+
+@pytest.mark.parametrize("method", ["spearman", "pearson"])
+def test_correlation_matches_scipy(rng, method):
+    x = np.round(rng.normal(size=40), 1)
+    y = x + rng.normal(size=40)
+    y[3], x[5] = np.nan, np.inf
+    keep = np.isfinite(x) & np.isfinite(y)
+    function = {"spearman": stats.spearmanr, "pearson": stats.pearsonr}[method]
+    got = correlate(x, y, method)
+    assert got.value == pytest.approx(function(x[keep], y[keep]).statistic)
+    assert (got.n, got.method) == (38, method)
+    assert -1 < got.low < got.value < got.high < 1
+    again = correlate(y, x, method)
+    assert (again.value, again.n) == (pytest.approx(got.value), 38)
+    flipped = correlate(x, -y, method)
+    assert (flipped.low, flipped.high) == (pytest.approx(-got.high), pytest.approx(-got.low))
+
+
+def test_correlation_where_there_is_none_to_speak_of():
+    line = np.arange(5.0)
+    perfect = correlate(line, line**3)
+    assert (perfect.value, perfect.low, perfect.high) == (pytest.approx(1), None, None)
+    assert correlate(line, np.full(5, 0.1)).value is None
+    assert correlate(np.full(10, 0.1), np.arange(10.0), "pearson").value is None
+    assert correlate(line[:1], line[:1]).value is None
+    few = correlate(np.array([1.0, 3, 2]), line[:3])
+    assert (few.value, few.low, few.n) == (pytest.approx(0.5), None, 3)
+    with pytest.raises(BadConfig, match="one of spearman, pearson, but got 'tau'"):
+        correlate(line, line, "tau")
+    with pytest.raises(BadData, match="but got 5 of one and 4 of the other"):
+        correlate(line, line[:4])
+
+
+@pytest.mark.parametrize(("method", "truth"), [("pearson", 0.6), ("spearman", 0.582)])
+def test_intervals_of_correlations_cover(method, truth):
+    rng = np.random.default_rng(11)
+    hits = 0
+    for _ in range(400):
+        x = rng.normal(size=60)
+        got = correlate(x, 0.6 * x + 0.8 * rng.normal(size=60), method)
+        hits += got.low <= truth <= got.high
+    assert 0.92 <= hits / 400 <= 0.98
+
+
+# the record
+
+
+def test_the_record_holds_what_the_functions_give():
+    before, after = spaces()
+    for neighbours in ("tuned", "zero-shot"):
+        for distance in ("cosine", "euclidean"):
+            got = TextGeometry.compare(before, after, k=4, distance=distance, neighbours=neighbours)
+            near = nearest_classes(before if neighbours == "zero-shot" else after, 4)
+            np.testing.assert_array_equal(
+                got.divergence, neighbour_distances(after, near, distance).mean(axis=1)
+            )
+            np.testing.assert_array_equal(
+                got.divergence_zero_shot, embedding_divergence(before, 4, distance)
+            )
+            np.testing.assert_array_equal(
+                got.divergence_change, got.divergence - got.divergence_zero_shot
+            )
+    np.testing.assert_array_equal(got.preservation, neighbourhood_preservation(before, after, 4))
+    for i in range(len(before)):
+        near = reference.neighbours(before, i, 4)
+        taus = stats.kendalltau(
+            [reference.cosine(before[i], before[j]) for j in near],
+            [reference.cosine(after[i], after[j]) for j in near],
+        )
+        assert got.kendall[i] == pytest.approx(taus.statistic)
+        assert got.overlap[i] == pytest.approx(
+            rbo_by_prefixes(near, reference.neighbours(after, i, 4), 0.9)
+        )
+
+
+def test_an_unchanged_space_has_not_moved(rng):
+    text, _ = spaces()
+    turned = text @ rotation(rng, 5) * rng.uniform(0.1, 10, size=(12, 1))
+    summary = TextGeometry.compare(text, turned).summary
+    assert summary["NP"] == summary["kendall"] == 1
+    assert summary["RBO"] == pytest.approx(1)
+    for key in ("delta_ED", "gram_drift", "pair_drift"):
+        assert summary[key] == pytest.approx(0, abs=1e-12)
+    assert summary["effective_rank"] == pytest.approx(summary["effective_rank_zero_shot"])
+
+
+def test_the_order_of_classes_does_not_matter(rng):
+    before, after = spaces()
+    order = rng.permutation(12)
+    names = [f"c{i}" for i in range(12)]
+    first = TextGeometry.compare(before, after, names)
+    second = TextGeometry.compare(before[order], after[order], [names[i] for i in order])
+    for key, values in first.class_values.items():
+        np.testing.assert_allclose(second.class_values[key], values[order], atol=1e-12)
+    rows = {row["name"]: row for row in second.to_json()["classes"]}
+    for row in first.to_json()["classes"]:
+        for key in ("neighbours", "neighbours_zero_shot"):
+            assert rows[row["name"]][key] == row[key]
+    assert first.to_json()["most_moved"] == second.to_json()["most_moved"]
+
+
+def test_classes_that_moved_most_come_first():
+    before = np.eye(6) + 0.1 * np.arange(36).reshape(6, 6) % 0.7
+    after = before.copy()
+    after[2] = before[5] + 0.01
+    got = TextGeometry.compare(before, after, k=2)
+    order = got.most_moved(6)
+    keys = [(round(got.overlap[i], 9), -got.drift[i]) for i in order]
+    assert keys == sorted(keys)
+    assert sorted(order) == list(range(6))
+    still = TextGeometry.compare(before, before, k=2)
+    assert still.most_moved(3) == [0, 1, 2]
+
+
+def test_json_is_plain_and_says_none_where_nothing_is_defined():
+    before, after = spaces(4)
+    names = ["a", "b", "c", "d"]
+    content = TextGeometry.compare(before, after, names, k=1).to_json()
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+    assert content["summary"]["kendall"] is None
+    assert content["classes"][0]["kendall"] is None
+    assert content["modality_gap"] is None
+    assert (content["k"], content["n_classes"]) == (1, 4)
+    assert TextGeometry.compare(before, after, k=50).to_json()["k"] == 3
+    with_images = TextGeometry.compare(before, after, names, before[:2]).to_json()
+    assert with_images["modality_gap"]["tuned"] == with_images["summary"]["gap"]
+    assert len(with_images["modality_gap"]["coordinates"]["images"]) == 2
+
+
+def test_correlations_of_the_record_are_over_its_classes():
+    before, after = spaces()
+    got = TextGeometry.compare(before, after)
+    error = np.linspace(-0.2, 0.3, 12)
+    found = got.correlations(error, "pearson")
+    assert list(found) == ["ED", "delta_ED", "NP"]
+    for key, entry in found.items():
+        assert entry == correlate(got.class_values[key], error, "pearson")
+
+
+@pytest.mark.parametrize(
+    ("args", "settings", "kind", "message"),
+    [
+        ((np.eye(3), np.eye(4)), {}, BadData, "same classes, but got 3 zero-shot and 4 tuned"),
+        ((np.eye(3), np.ones((3, 2))), {}, BadData, "one width, but got 3 zero-shot and 2 tuned"),
+        ((np.eye(1), np.eye(1)), {}, BadData, "at least 2 classes, but got 1"),
+        ((np.eye(3), np.diag([1.0, 0, 1])), {}, BadData, "but row 1 is not"),
+        ((np.eye(3), np.eye(3), ["a", "b"]), {}, BadData, "got 2 names for 3 rows"),
+        ((np.eye(3), np.eye(3), ["a", "b", "a"]), {}, BadData, "'a' comes twice"),
+        ((np.eye(3), np.eye(3), None, np.eye(4)), {}, BadData, "arrays of one width"),
+        ((np.eye(3), np.eye(3)), {"k": 0}, BadConfig, "at least 1, but got 0"),
+        ((np.eye(3), np.eye(3)), {"distance": "l2"}, BadConfig, "cosine, euclidean, but got 'l2'"),
+        ((np.eye(3), np.eye(3)), {"neighbours": "old"}, BadConfig, "zero-shot, but got 'old'"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(args, settings, kind, message):
+    with pytest.raises(kind, match=message):
+        TextGeometry.compare(*args, **settings)
+
+
+def test_a_thousand_classes_take_less_than_a_second():
+    rng = np.random.default_rng(0)
+    before = rng.normal(size=(1203, 512)).astype(np.float32) + 1
+    after = before + 0.3 * rng.normal(size=before.shape).astype(np.float32)
+    start = time.process_time()
+    TextGeometry.compare(before, after)
+    assert time.process_time() - start < 1
