@@ -1,0 +1,244 @@
+"""Two measurements of the same images in, "better", "worse" or "cannot tell" out.
+
+The replicates of both drew the same images: their differences are paired, and what makes an image
+hard for both cancels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from scipy.stats import t as student
+
+from ccr_diag.errors import BadConfig, BadData, nearest
+from ccr_diag.metrics.intervals import LEVEL, basic_interval
+from ccr_diag.metrics.measurement import ALL, Measurement, bounds, definitions
+from ccr_diag.metrics.registry import HARMONIC, METRICS, TREND
+
+By = Literal["group", "class"]
+Verdict = Literal["better", "worse", "cannot tell"]
+
+IDEAL = {"zero": 0.0, "one": 1.0}
+OF_POSITIVES = ("map", "recall_macro", "f1_macro", "cf1", "cf1_top_k", "accuracy_balanced")
+ROUNDING = 1e-12  # a smaller spread, relative to the values, is none
+METHOD = (
+    "Paired bootstrap over images: 95 % basic interval of B − A (where 0 or 1 is ideal, of the "
+    "distances from it); two-sided p of Student's t of the difference over its standard deviation "
+    "in the replicates, Holm-corrected over the rows of a metric (not over metrics). A verdict "
+    "needs a corrected p below 0.05 and an interval without 0."
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What changes from A to B in one metric; NaN where it is undefined.
+
+    Args:
+        metric: its key.
+        group: ``all``, ``base`` or a group.
+        class_: a class, instead of a group.
+        a: value of A.
+        b: value of B.
+        difference: b − a; where the ideal is 0 or 1, how much further B is from it than A.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        sd: its standard deviation in the replicates.
+        p: two-sided, of "no difference".
+        p_holm: p, corrected over all rows that were compared together.
+        verdict: of B, against A.
+    """
+
+    metric: str
+    group: str
+    class_: str | None
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    sd: float
+    p: float
+    p_holm: float
+    verdict: Verdict
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values in full precision; undefined ones are null."""
+        row = {key.rstrip("_"): value for key, value in asdict(self).items()}
+        return {
+            key: None if isinstance(value, float) and np.isnan(value) else value
+            for key, value in row.items()
+        }
+
+
+def compare(a: Measurement, b: Measurement, metric: str, by: By | None = None) -> list[Difference]:
+    """B − A of one metric, for all classes, for each group or for each class.
+
+    With d = s(b) − s(a) on all images and d* in the replicates, where s(v) = v, or |v − ideal|
+    where 0 or 1 is ideal::
+
+        interval  [2d − q_{0.975}(d*), 2d − q_{0.025}(d*)]
+        p         P(|T_{n−1}| ≥ |d| / sd d*), n images with a known label, or with a positive
+                  one where a metric lives on these
+
+    p comes from the spread of the replicates, not from counting them: R replicates resolve no p
+    below 2/R, which Holm's correction over many classes would need. |v − ideal| has a kink, at
+    which the bootstrap fails; in the replicates it is replaced by its tangent at v.
+
+    Binned errors of models whose probabilities are unequally spread have unequal sampling parts,
+    which a paired difference does not cancel: prefer ``l2_debiased_positive`` for those.
+
+    Args:
+        a: the one.
+        b: the other, of the same images, classes and groups, measured with the same seed.
+        metric: a key of ``METRICS`` or one derived from them, which has a better and a worse.
+        by: ``group`` for base and each group, ``class`` for each class; these are the family of
+            Holm's correction.
+
+    Raises:
+        BadConfig: the metric was not measured or has no better and worse; there are no groups or
+            no replicates; the two were not measured alike.
+        BadData: the two are not of the same images, classes or groups.
+
+    Source: the basic interval of Davison and Hinkley 1997, §5.2; Holm 1979.
+    """
+    better = direction(metric)
+    _check_alike(a, b)
+    rows = _rows(a, by)
+    values = [np.array([m.value(metric, *row) for row in rows]) for m in (a, b)]
+    drawn = [np.stack([m.replicates(metric, *row) for row in rows]) for m in (a, b)]
+    if not drawn[0].size:
+        raise BadConfig(f"A comparison needs replicates, but {metric} was measured without.")
+    losses = [_distance(v, d, better) for v, d in zip(values, drawn, strict=True)]
+    d, d_drawn = (losses[1][i] - losses[0][i] for i in range(2))
+    least, most = bounds(metric)
+    low, high = basic_interval(d, d_drawn, (least - most, most - least))
+    size = np.abs(values).max(axis=0)
+    sd, p = _significance(d, d_drawn, size, _sample_sizes(a, metric, rows))
+    columns = np.stack([*values, d, low, high, sd, p, holm(p)], axis=1)
+    return [
+        _difference(metric, better, row, numbers)
+        for row, numbers in zip(rows, columns, strict=True)
+    ]
+
+
+def direction(metric: str) -> str:
+    """Which way a metric is better: ``lower``, ``higher``, ``zero`` or ``one``.
+
+    Raises:
+        BadConfig: there is no such metric, or it is a reference that is neither good nor bad.
+    """
+    known = {*METRICS, *TREND, *(f"{key}_harmonic" for key in HARMONIC)}
+    if metric not in known:
+        raise BadConfig(f"There is no metric {metric!r}{nearest(metric, known)}")
+    better = str(definitions([metric])[metric]["better"])
+    if better == "none":
+        raise BadConfig(
+            f"Only a metric with a better and a worse can be compared, but {metric} is a "
+            "reference; leave it out."
+        )
+    return better
+
+
+def holm(p: Float64[np.ndarray, " tests"]) -> Float64[np.ndarray, " tests"]:
+    """Holm's corrected p: max over the smaller ones of (tests left) · p, at most 1.
+
+    Args:
+        p: of each test; NaN is no test, and stays.
+
+    Source: Holm 1979.
+    """
+    order = np.argsort(p, kind="stable")  # NaN comes last
+    left = np.count_nonzero(~np.isnan(p)) - np.arange(len(p))
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(np.maximum.accumulate(left * p[order]), 1.0)
+    return corrected
+
+
+def _rows(a: Measurement, by: By | None) -> list[tuple[str, str | None]]:
+    """(group, class) of each difference."""
+    if by == "class":
+        return [(ALL, name) for name in a.class_names]
+    if by is None:
+        return [(ALL, None)]
+    if not a.groups:
+        raise BadConfig("A comparison by group needs groups, but the classes have none.")
+    return [(group, None) for group in a.values if group != ALL]
+
+
+def _distance(
+    value: Float64[np.ndarray, " rows"],
+    drawn: Float64[np.ndarray, "rows replicates"],
+    better: str,
+) -> tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, "rows replicates"]]:
+    """What is subtracted: the value, or its distance from the ideal, linear around the value."""
+    if better not in IDEAL:
+        return value, drawn
+    sign = np.where(value < IDEAL[better], -1.0, 1.0)
+    return sign * (value - IDEAL[better]), sign[:, None] * (drawn - IDEAL[better])
+
+
+def _significance(
+    d: Float64[np.ndarray, " rows"],
+    drawn: Float64[np.ndarray, "rows replicates"],
+    size: Float64[np.ndarray, " rows"],
+    n: Int64[np.ndarray, " rows"],
+) -> tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]:
+    """Sd and p; NaN where d is, or is undefined in every other replicate or more.
+
+    p is 1 where nothing differs and where there is one image alone, which shows no spread.
+    """
+    there = ~np.isnan(drawn)
+    defined = there.mean(axis=1) > 0.5
+    count = np.maximum(there.sum(axis=1), 2)
+    mean = np.where(there, drawn, 0.0).sum(axis=1) / count
+    squares = np.square(np.where(there, drawn - mean[:, None], 0.0)).sum(axis=1)
+    sd = np.where(defined, np.sqrt(squares / (count - 1)), np.nan)
+    least = ROUNDING * size
+    z = np.divide(np.abs(d), sd, out=np.where(np.abs(d) > least, np.inf, 0.0), where=sd > least)
+    p = np.where(n > 1, 2 * student.sf(z, np.maximum(n - 1, 1)), 1.0)
+    return sd, np.where(defined & ~np.isnan(d), p, np.nan)
+
+
+def _sample_sizes(
+    a: Measurement, metric: str, rows: Sequence[tuple[str, str | None]]
+) -> Int64[np.ndarray, " rows"]:
+    """At most how many images each row rests on."""
+    labels = a.n_positive if metric.removesuffix("_harmonic") in OF_POSITIVES else a.n_known
+    found = [
+        labels[a.of_pool(group)].sum() if class_ is None else labels[a.class_names.index(class_)]
+        for group, class_ in rows
+    ]
+    return np.minimum(np.array(found, dtype=np.int64), a.n_images)
+
+
+def _difference(
+    metric: str, better: str, row: tuple[str, str | None], numbers: Float64[np.ndarray, " 8"]
+) -> Difference:
+    a, b, difference, low, high, sd, p, p_holm = (float(x) for x in numbers)
+    verdict: Verdict = "cannot tell"
+    if p_holm < 1 - LEVEL and (low > 0 or high < 0):
+        verdict = "better" if (low > 0) == (better == "higher") else "worse"
+    return Difference(metric, *row, a, b, difference, low, high, sd, p, p_holm, verdict)
+
+
+def _check_alike(a: Measurement, b: Measurement) -> None:
+    same = {
+        "class names": a.class_names == b.class_names,
+        "groups": a.groups == b.groups,
+        "images": a.n_images == b.n_images,
+        "labels": np.array_equal([a.n_known, a.n_positive], [b.n_known, b.n_positive]),
+    }
+    for what, agree in same.items():
+        if not agree:
+            raise BadData(
+                f"Two measurements can only be compared on the same {what}, but theirs differ; "
+                "align the predictions first."
+            )
+    for key, chosen in a.definitions.items():
+        if b.definitions[key] != chosen:
+            raise BadConfig(
+                f"Two measurements can only be compared with the same {key}, but have {chosen} and "
+                f"{b.definitions[key]}; measure both alike."
+            )

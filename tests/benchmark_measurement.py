@@ -1,0 +1,243 @@
+"""Time and memory of measuring, beside other libraries on the same data, as a Markdown table.
+
+python tests/benchmark_measurement.py [--images 400000] [--classes 80] [--peers]
+"""
+
+import argparse
+import ctypes
+import gc
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from ccr_diag.metrics import measure
+from ccr_diag.metrics.accumulate import Accumulator
+from ccr_diag.metrics.calibration import ece
+from ccr_diag.metrics.cells import CELLS, as_bins, cell_slots
+from ccr_diag.metrics.equal_mass import equal_mass_bins
+from ccr_diag.metrics.gather import image_weights
+from ccr_diag.metrics.smooth import smece
+from ccr_diag.metrics.tables import SIDES, Tables, checked_blocks, uniform_slots
+
+N_BINS, REPLICATES = 15, 200
+GROUPS = ("head", "medium", "tail", "new")
+MEASURED_IMAGES = 40_000
+DISTURBED = 1.3  # slowest / fastest sum of one run
+
+Job = Callable[[], Any]
+
+
+def simulate(n_images: int, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Over-confident float32 probabilities of long-tailed classes, a tenth of labels unknown."""
+    rng = np.random.default_rng(0)
+    prevalence = np.geomspace(0.2, 0.005, n_classes)
+    p = np.empty((n_images, n_classes), dtype=np.float32)
+    y = np.empty((n_images, n_classes), dtype=np.int8)
+    for start in range(0, n_images, 10_000):
+        rows = slice(start, min(start + 10_000, n_images))
+        shape = p[rows].shape
+        z = rng.normal(np.log(prevalence / (1 - prevalence)), 1.5, shape)
+        p[rows] = 1 / (1 + np.exp(-1.3 * z - 0.2))
+        y[rows] = rng.random(shape) < 1 / (1 + np.exp(-z))
+        y[rows][rng.random(shape) < 0.1] = -1
+    return p, y
+
+
+def groups_of(n_classes: int) -> list[str]:
+    """Four groups of classes, one after the other."""
+    return [GROUPS[c * len(GROUPS) // n_classes] for c in range(n_classes)]
+
+
+def our_jobs(p: np.ndarray, y: np.ndarray) -> dict[str, tuple[Job, str]]:
+    """Name → what to run, and the most it may take."""
+    n_classes = p.shape[1]
+    columns, group = np.arange(n_classes), np.array(groups_of(n_classes))
+
+    def tables() -> float:
+        found = Tables.of(p, y, N_BINS)
+        per_class = ece(found.positive), ece(found.decision)
+        per_group = [ece(found.positive.pooled(group == g)) for g in GROUPS]
+        assert len(per_class[0]) == n_classes
+        assert len(per_group) == len(GROUPS)
+        return float(ece(found.positive.pooled()))
+
+    def smooth() -> float:
+        cells = Accumulator(1, CELLS)
+        row = np.zeros(n_classes, dtype=np.int64)
+        for _, block, labels in checked_blocks(p, y):
+            cells.add(block, labels, cell_slots(block), row)
+        return float(smece(as_bins(cells.sums)[0]))
+
+    def replicates() -> float:
+        found = Accumulator(n_classes, SIDES * N_BINS, REPLICATES)
+        for rows, block, labels in checked_blocks(p, y):
+            drawn = image_weights(0, REPLICATES, rows.start, rows.stop)
+            found.add(block, labels, uniform_slots(block, N_BINS), columns, None, drawn)
+        return float(ece(Tables.from_sums(found.drawn).positive.pooled()).mean())
+
+    return {
+        "tables: flat, classes, groups, masks": (tables, "10×, 20 MB"),
+        "equal-mass bins": (
+            lambda: float(ece(equal_mass_bins(p, y, columns, N_BINS)[0])),
+            "20×, 50 MB",
+        ),
+        "smECE, with its pass": (smooth, "20×"),
+        f"{REPLICATES} replicates of the tables": (replicates, "600×"),
+    }
+
+
+def whole_measure(p: np.ndarray, y: np.ndarray) -> dict[str, tuple[Job, str]]:
+    """Everything, with intervals, on the first images."""
+    p, y = p[:MEASURED_IMAGES], y[:MEASURED_IMAGES]
+    groups = groups_of(p.shape[1])
+    job = lambda: measure(p, y, groups=groups, n_bootstrap=REPLICATES).value("ece_positive")  # noqa: E731
+    return {f"measure, {len(p):,} images, {REPLICATES} replicates": (job, "10 s, 1000 MB")}
+
+
+def peer_jobs(p: np.ndarray, y: np.ndarray) -> dict[str, tuple[Job, str]]:
+    """Other libraries on the flat known entries; those that are not installed are left out."""
+    known = y >= 0
+    flat_p, flat_y = p[known], y[known].astype(np.int64)
+    found: dict[str, tuple[Job, str]] = {}
+
+    def add(name: str, make: Callable[[], Job]) -> None:
+        try:
+            found[name] = (make(), "")
+        except ImportError:
+            print(f"{name}: not installed")
+
+    def torchmetrics_flat() -> Job:
+        import torch
+        from torchmetrics.functional.classification import binary_calibration_error
+
+        torch.set_num_threads(1)
+        a, b = torch.from_numpy(flat_p), torch.from_numpy(flat_y)
+        return lambda: float(binary_calibration_error(a, b, N_BINS, "l1", validate_args=False))
+
+    def torchmetrics_classes() -> Job:
+        import torch
+        from torchmetrics.functional.classification import binary_calibration_error
+
+        a, b = torch.from_numpy(p), torch.from_numpy(y.astype(np.int64))
+
+        def job() -> float:
+            each = [
+                binary_calibration_error(
+                    a[:, c], b[:, c], N_BINS, "l1", ignore_index=-1, validate_args=False
+                )
+                for c in range(p.shape[1])
+            ]
+            return float(np.mean(each))
+
+        return job
+
+    def netcal_flat() -> Job:
+        from netcal.metrics import ECE
+
+        return lambda: float(ECE(N_BINS).measure(flat_p, flat_y))
+
+    def sklearn_quantiles() -> Job:
+        from sklearn.calibration import calibration_curve
+
+        def job() -> float:
+            rate, confidence = calibration_curve(flat_y, flat_p, n_bins=N_BINS, strategy="quantile")
+            return float(np.abs(rate - confidence).mean())
+
+        return job
+
+    def relplot_smooth() -> Job:
+        import relplot
+
+        return lambda: float(relplot.smECE(flat_p, flat_y))
+
+    def probcal_mass() -> Job:
+        from probcal.metrics import ece as probcal_ece
+
+        return lambda: float(probcal_ece(flat_y, flat_p, n_bins=N_BINS))
+
+    add("torchmetrics, flat (positive)", torchmetrics_flat)
+    add("torchmetrics, mean of classes", torchmetrics_classes)
+    add("netcal ECE, flat", netcal_flat)
+    add("sklearn calibration_curve, quantiles", sklearn_quantiles)
+    add("relplot smECE", relplot_smooth)
+    add("probcal ECE, equal mass", probcal_mass)
+    return found
+
+
+def timed(job: Job) -> tuple[float, Any]:
+    """Seconds, and what came back."""
+    start = time.perf_counter()
+    value = job()
+    return time.perf_counter() - start, value
+
+
+def memory(field: str) -> float:
+    """A field of this process's status, in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+
+
+def extra_memory(job: Job) -> float:
+    """Peak above what was held before, in MB."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # or freed memory would be used again unseen
+    Path("/proc/self/clear_refs").write_text("5")
+    before = memory("VmRSS")
+    job()
+    return memory("VmHWM") - before
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=400_000)
+    parser.add_argument("--classes", type=int, default=80)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--peers", action="store_true", help="time other libraries, once each")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    threadpool_limits(1)
+    p, y = simulate(options.images, options.classes)
+    few = slice(0, 512)
+    for job, _ in (our_jobs(p[few], y[few]) | whole_measure(p[few], y[few])).values():
+        job()  # compile
+    slow = whole_measure(p, y) | (peer_jobs(p, y) if options.peers else {})
+    ours = our_jobs(p, y)
+    p.sum()
+    sums: list[float] = []
+
+    def line(name: str, job: Job, limit: str, repeats: int) -> None:
+        extra = extra_memory(job)
+        ratios, seconds = [], []
+        for _ in range(repeats):
+            pair = sorted(timed(p.sum)[0] for _ in range(3))
+            spent, value = timed(job)
+            sums.extend(pair)
+            seconds.append(spent)
+            ratios.append(spent / pair[1])
+        ratio, second = statistics.median(ratios), statistics.median(seconds)
+        cells = (name, f"{second:.3f}", f"{ratio:.1f}×", f"{extra:.0f}", limit, f"{value:.6f}")
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+    print(f"{options.images:,} × {options.classes} float32, {os.cpu_count()} cores\n")
+    print("| job | seconds | ÷ p.sum() | extra MB | limit | value |")
+    print("|---|--:|--:|--:|---|--:|")
+    for name, (job, limit) in ours.items():
+        line(name, job, limit, options.repeats)
+    for name, (job, limit) in slow.items():
+        line(name, job, limit, 1)
+    best, worst = min(sums), statistics.quantiles(sums, n=10)[-1]
+    print(f"\np.sum(): {best * 1e3:.1f} ms at best, {worst * 1e3:.1f} ms in the slowest tenth.")
+    if worst > DISTURBED * best:
+        print("Other processes disturbed these timings; repeat on an idle machine.")
+
+
+if __name__ == "__main__":
+    main()
