@@ -4,10 +4,9 @@ finished runs ──► text spaces (zero-shot, tuned) ──► predictions ─
 ──► results.json
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,44 +19,22 @@ from ccr_diag.backbone import Backbone
 from ccr_diag.checkpoint import Checkpoint, load_checkpoint
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.errors import BadCheckpoint
-from ccr_diag.metrics.geometry import (
-    SvdBasis,
-    embedding_divergence,
-    modality_gap,
-    neighbourhood_preservation,
-)
-from ccr_diag.metrics.intervals import over_splits
-from ccr_diag.metrics.table import METRICS, measure
+from ccr_diag.metrics import geometry
+from ccr_diag.metrics.geometry import SvdBasis, TextGeometry, modality_gap
+from ccr_diag.metrics.measurement import measure_predictions
+from ccr_diag.metrics.modality_gap import MAX_DRAWN_IMAGES
+from ccr_diag.metrics.presets import Preset
+from ccr_diag.metrics.presets import preset as find_preset
+from ccr_diag.metrics.proximity import proximity
 from ccr_diag.predict import OWN, TextSpace, predict, tuned_space, zero_shot_space
-from ccr_diag.results import SCHEMA, Results
+from ccr_diag.predictions import Predictions
+from ccr_diag.records import Split, definitions_record, split_model_record
+from ccr_diag.report import as_json
+from ccr_diag.results import SCHEMA_VERSION, Results
 from ccr_diag.runs import CHECKPOINT, PREDICTIONS, RESULTS, is_done, write_text
 
 NEIGHBOURS = 5
-MAX_DRAWN_IMAGES = 500
-
-DEFINITIONS = {
-    "ece_positive": (
-        "confidence p against y, over all known (image, class) entries of the group; "
-        "equal-width bins"
-    ),
-    "ece_decision": (
-        "confidence max(p, 1 − p) against whether the decision p ≥ 0.5 is right; equal-width bins"
-    ),
-    "mce": "largest bin gap (positive convention)",
-    "mce_weighted": "largest product of a bin's share of entries and its gap (positive convention)",
-    "signed_error": "mean p − mean y; above 0 over-confident, below 0 under-confident",
-    "mAP": "mean over classes of average precision",
-    "ED": (
-        f"mean over classes of the mean cosine distance to the {NEIGHBOURS} nearest other class "
-        "text embeddings"
-    ),
-    "NP@5": (
-        f"mean over classes of the share of the {NEIGHBOURS} nearest classes that are also the "
-        "nearest in zero-shot space"
-    ),
-    "gap": "distance between the mean unit image feature and the mean unit class text embedding",
-    "interval": "95 % Student-t interval over splits",
-}
+DRAWN_FOR_FINDINGS = 50  # replicates of the first of several splits, whose intervals are not shown
 
 
 @dataclass(frozen=True)
@@ -174,116 +151,127 @@ def analyse(
     backbone: Backbone,
     test: MultiLabelDataset,
     features: Float[Tensor, "images dim"],
-    output: Path,
+    output: Path | None,
     *,
     rule: str = OWN,
-    n_bins: int = 15,
+    preset: str = "textbook",
+    n_bins: int | None = None,
+    n_bootstrap: int = 200,
+    seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Results:
     """Measure zero-shot and all runs on the test images; write predictions and ``results.json``.
+
+    Intervals of several splits are over splits; findings are then of the first, which is drawn
+    again only as often as they need.
 
     Args:
         runs: finished runs on one backbone and one class list.
         backbone: that backbone.
         test: the images to measure on.
         features: their unit features.
-        output: folder for ``predictions/*.npz`` and ``results.json``.
+        output: folder for ``predictions/*.npz`` and ``results.json``; None to write nothing.
         rule: bias rule, see ``compared_models``.
-        n_bins: bins of the calibration errors.
+        preset: definitions of the calibration errors, a key of ``PRESETS``.
+        n_bins: bins of the calibration errors; the preset's when left out.
+        n_bootstrap: replicates of the bootstrap over images; 0 for none.
+        seed: of the bootstrap.
         progress: told models done and models in all.
 
     Raises:
         BadCheckpoint: another backbone or other classes than the data's.
+        BadConfig: an unknown preset, or a number out of range.
     """
     for run in runs:
         for checkpoint in run.splits:
             checkpoint.require_backbone(backbone)
             checkpoint.require_classes(test.class_names)
-    groups = runs[0].splits[0].groups
     models = compared_models(runs, backbone, rule)
     zero_shot = models[0].spaces[0].embeddings.numpy()
     images = features.numpy()
     basis = SvdBasis.fit(images[:MAX_DRAWN_IMAGES], zero_shot)
-    rows = []
+    near = _proximity(images, find_preset(preset))
+    chosen = {"preset": preset, "n_bins": n_bins, "seed": seed}
+    measured: list[list[Split]] = []
     for i, model in enumerate(models):
-        splits = []
-        for space in model.spaces:
-            number = space.seed
-            facts = {"split_number": number, "backbone": runs[0].splits[0].backbone}
-            predictions = predict(space, features, test, groups, facts)
-            predictions.save(output / PREDICTIONS / f"{_file_name(model.name)}-split-{number}.npz")
-            measurements = measure(predictions, n_bins).to_json()
-            geometry = _geometry(space.embeddings.numpy(), zero_shot, images, basis)
-            splits.append(
-                {
-                    "split": number,
-                    "map": space.map.as_dict(),
-                    "measurements": measurements,
-                    "geometry": geometry,
-                }
+        said = [_predictions(runs[0], space, features, test, near) for space in model.spaces]
+        splits = [
+            Split(
+                space.seed,
+                space.map,
+                measure_predictions(predictions, n_bootstrap=drawn, **chosen),
+                TextGeometry.compare(
+                    zero_shot, space.embeddings.numpy(), test.class_names, k=NEIGHBOURS
+                ),
+                modality_gap(images, space.embeddings.numpy()),
+                basis.coordinates(space.embeddings.numpy()),
             )
-        rows.append(_model_record(model, splits))
+            for space, predictions, drawn in zip(
+                model.spaces, said, _replicates(len(said), n_bootstrap), strict=True
+            )
+        ]
+        if output is not None:
+            _save(model, said, output / PREDICTIONS)
+        measured.append(splits)
         progress(i + 1, len(models))
+    first = measured[0][0]
+    several = any(len(splits) > 1 for splits in measured)
     results: Results = {
-        "schema": SCHEMA,
-        "definitions": DEFINITIONS
-        | {"map": "p = σ(scale·s + bias)"}
-        | {f"bias rule {k}": v for k, v in BIAS_RULES.items()},
-        "bins": n_bins,
-        "data": {"name": test.name, "split": test.split, "images": len(test)},
-        "classes": list(test.class_names),
-        "groups": list(groups),
-        "models": rows,
+        "schema_version": SCHEMA_VERSION,
+        "definitions": definitions_record(first.measurement, several_splits=several)
+        | {"geometry": geometry.definitions(first.geometry), "bias_rules": BIAS_RULES},
+        "data": {"name": test.name, "split": test.split},
+        "models": [
+            split_model_record(model.name, splits)
+            for model, splits in zip(models, measured, strict=True)
+        ],
         "image_coordinates": basis.coordinates(images[:MAX_DRAWN_IMAGES]).tolist(),
     }
-    write_text(output / RESULTS, json.dumps(results, indent=1) + "\n")
+    if output is not None:
+        write_text(output / RESULTS, as_json(results))
     return results
 
 
-def _file_name(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+def _replicates(n_splits: int, n_bootstrap: int) -> list[int]:
+    """Of each split."""
+    if n_splits == 1:
+        return [n_bootstrap]
+    return [min(n_bootstrap, DRAWN_FOR_FINDINGS)] + [0] * (n_splits - 1)
 
 
-def label(name: str) -> str:
-    """A model's name as tables and figures show it: ``bce+ccr`` is “BCE + CCR”."""
-    shown = name.replace("+", " + ").replace("bce", "BCE").replace("ccr", "CCR")
-    return shown[0].upper() + shown[1:]
+def _save(model: Model, said: Sequence[Predictions], folder: Path) -> None:
+    """One file a split."""
+    stem = re.sub(r"[^a-z0-9]+", "-", model.name.lower()).strip("-")
+    for space, predictions in zip(model.spaces, said, strict=True):
+        predictions.save(folder / f"{stem}-split-{space.seed}.npz")
 
 
-def _geometry(
-    text: Float[np.ndarray, "classes dim"],
-    zero_shot: Float[np.ndarray, "classes dim"],
-    images: Float[np.ndarray, "images dim"],
-    basis: SvdBasis,
-) -> dict[str, Any]:
-    """What tuning did to one text space."""
-    return {
-        "divergence": embedding_divergence(text, NEIGHBOURS).tolist(),
-        "preservation": neighbourhood_preservation(zero_shot, text, NEIGHBOURS).tolist(),
-        "gap": modality_gap(images, text),
-        "coordinates_text": basis.coordinates(text).tolist(),
-    }
+def _proximity(
+    images: Float[np.ndarray, "images dim"], chosen: Preset
+) -> Float[np.ndarray, " images"] | None:
+    """How near each test image is to the others; a single image has none."""
+    if len(images) < 2:
+        return None
+    return proximity(images, k=chosen.neighbours, variant=chosen.proximity)
 
 
-def _model_record(model: Model, splits: list[dict[str, Any]]) -> dict[str, Any]:
-    """One model's splits and their summary."""
-    values = [split["measurements"]["values"] for split in splits]
-    geometry = [split["geometry"] for split in splits]
-    return {
-        "name": model.name,
-        "label": label(model.name),
-        "map_rule": model.spaces[0].map.rule,
-        "splits": splits,
-        "summary": {
-            group: {
-                metric: asdict(over_splits([v[group][metric] for v in values]))
-                for metric in METRICS
-            }
-            for group in values[0]
-        },
-        "geometry_summary": {
-            "ED": asdict(over_splits([float(np.mean(g["divergence"])) for g in geometry])),
-            "NP@5": asdict(over_splits([float(np.mean(g["preservation"])) for g in geometry])),
-            "gap": asdict(over_splits([g["gap"] for g in geometry])),
-        },
-    }
+def _predictions(
+    run: Run,
+    space: TextSpace,
+    features: Float[Tensor, "images dim"],
+    test: MultiLabelDataset,
+    near: Float[np.ndarray, " images"] | None,
+) -> Predictions:
+    """Of one split, with what its run recorded of the classes."""
+    first = run.splits[0]
+    facts: dict[str, Any] = {"split_number": space.seed, "backbone": first.backbone}
+    counts = first.facts.get("class_counts")
+    return predict(
+        space,
+        features,
+        test,
+        first.groups,
+        facts,
+        class_counts=None if counts is None else np.array(counts, dtype=np.int64),
+        proximity=near,
+    )

@@ -20,7 +20,7 @@ from ccr_diag.checkpoint import load_checkpoint, restore, save_checkpoint
 from ccr_diag.config import FinetuneConfig, load_config
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.fewshot import k_shot
-from ccr_diag.data.groups import class_groups
+from ccr_diag.data.groups import class_counts, class_groups
 from ccr_diag.errors import BadConfig, BadData
 from ccr_diag.features import image_features
 from ccr_diag.frameworks import FRAMEWORKS
@@ -188,6 +188,7 @@ def _facts(
         "class_names": list(train.class_names),
         "new": [n for n, is_base in zip(train.class_names, base, strict=True) if not is_base],
         "groups": list(class_groups(train.labels, train.new)),
+        "class_counts": class_counts(train.labels).tolist(),
         "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},
         "map": start.as_dict(),
         "images": [train.image_ids[i] for i in shots.rows],

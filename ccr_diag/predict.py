@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ccr_diag.arrays import ProbabilityMap
@@ -77,14 +78,29 @@ def predict(
     dataset: MultiLabelDataset,
     groups: tuple[str, ...],
     provenance: dict[str, Any],
+    *,
+    class_counts: Int[np.ndarray, " classes"] | None = None,
+    proximity: Float[np.ndarray, " images"] | None = None,
 ) -> Predictions:
-    """Scores (cosines) of every image and class, with all that is needed to read them."""
+    """Scores (cosines) of every image and class, with all that is needed to read them.
+
+    Args:
+        space: class text embeddings and the map they are read through.
+        features: unit features of the images.
+        dataset: the images.
+        groups: of each class.
+        provenance: what else is recorded about the origin.
+        class_counts: training images of each class, if known.
+        proximity: how near each image is to others, if known.
+    """
     return Predictions(
-        scores=(features @ space.embeddings.T).numpy(),
+        values=(features @ space.embeddings.T).numpy(),
         labels=dataset.labels,
         class_names=dataset.class_names,
         groups=groups,
         map=space.map,
         image_ids=dataset.image_ids,
         provenance={"model": space.name, "data": dataset.name, "split": dataset.split} | provenance,
+        class_counts=class_counts,
+        proximity=proximity,
     )

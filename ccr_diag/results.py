@@ -1,17 +1,31 @@
-"""The results file: what ``analyze`` measured for every model and split, read back and checked.
+"""The results file: what ``analyze`` measured of every model, read back and checked.
 
 ``results.json`` flows in; the parsed dictionary flows out to the figures and the tables, which only
-lay it out. Its layout::
+lay it out. Undefined numbers are null. Its layout::
 
-    {"schema": 1, "definitions": {...}, "bins": 15, "classes": [...], "groups": [one a class],
-     "models": [{"name", "label", "map_rule",
-                 "splits": [{"split", "map",
-                             "measurements": {"values", "reliability", "per_class"},
-                             "geometry": {"divergence", "preservation", "gap",
-                                          "coordinates_text"}}],
-                 "summary": {group: {metric: {"mean", "sd", "low", "high", "n"}}},
-                 "geometry_summary": {"ED": {...}, "NP@5": {...}, "gap": {...}}}],
-     "image_coordinates": [[x, y], ...]}
+    {"schema_version": 1,
+     "definitions": {"preset", "n_bins", …, "interval": text, "metrics": {metric: {…}},
+                     "geometry" and "bias_rules": {name: text}, of checkpoints only},
+     "data": {"name", "split"}, of checkpoints only,
+     "models": [{"name", "label", "map": {"scale", "bias", "rule"} or null, "map_rule",
+                 "n_images", "n_classes", "n_unknown", "n_known", "n_positive", "effective_bins",
+                 "metrics": {metric: {"value", "low", "high"}},
+                 "reliability": {"positive", "decision": {"count", "confidence", "frequency",
+                                                          "low", "high"}},
+                 "groups": {group: {"n_classes", "n_known", "n_positive", "effective_bins",
+                                    "metrics", "reliability"}},
+                 "classes": [{"name", "group", "n_known", "n_positive", "metrics"}],
+                 "geometry": {} or {"summary": {measure: {"value", "low", "high"}}},
+                 "findings": [{"text", "evidence"}],
+                 "splits": [] or [{"split", "map", "metrics": {metric: number}, "reliability",
+                                   "groups": {group: {"metrics", "reliability"}},
+                                   "classes": [{"name", "metrics"}],
+                                   "geometry": {"divergence", "preservation", "gap",
+                                                "coordinates_text", "text"}}]}],
+     "image_coordinates": [[x, y], …], of checkpoints only}
+
+A model of several splits holds means over them with Student's interval; else the interval is that
+of the bootstrap. Its counts and its reliability are those of the first split.
 """
 
 import json
@@ -20,15 +34,23 @@ from typing import Any
 
 from ccr_diag.errors import BadData
 
-SCHEMA = 1
+SCHEMA_VERSION = 1
 Results = dict[str, Any]
 """A parsed results file."""
 
-_TOP = ("definitions", "bins", "classes", "groups", "models", "image_coordinates")
-_MODEL = ("name", "label", "map_rule", "splits", "summary", "geometry_summary")
-_SPLIT = ("split", "map", "measurements", "geometry")
+_TOP = ("definitions", "models")
+_DEFINITIONS = ("preset", "n_bins", "interval", "metrics")
+_POOL = ("n_classes", "n_known", "n_positive", "effective_bins", "metrics", "reliability")
+_MODEL = (
+    "name", "label", "map_rule", "n_images", *_POOL, "groups", "classes", "geometry", "findings",
+    "splits",
+)  # fmt: skip
+_CLASS = ("name", "group", "n_known", "n_positive", "metrics")
+_SPLIT = ("split", "metrics", "reliability", "groups", "classes", "geometry")
 _GEOMETRY = ("divergence", "preservation", "gap", "coordinates_text")
-_RELIABILITY = ("count", "confidence", "frequency")
+_CONVENTIONS = ("positive", "decision")
+_BINS = ("count", "confidence", "frequency", "low", "high")
+_ENTRY = ("value", "low", "high")
 
 
 def load_results(path: Path) -> Results:
@@ -55,10 +77,10 @@ def load_results(path: Path) -> Results:
             f"A results file must be JSON, but {path} is not ({error}); "
             "write it anew with 'ccr-diag analyze'."
         ) from error
-    found = results.get("schema") if isinstance(results, dict) else None
-    if found != SCHEMA:
+    found = results.get("schema_version") if isinstance(results, dict) else None
+    if found != SCHEMA_VERSION:
         raise BadData(
-            f"A results file must have schema {SCHEMA}, but {path} has {found!r}; "
+            f"A results file must have schema_version {SCHEMA_VERSION}, but {path} has {found!r}; "
             "write it anew with 'ccr-diag analyze'."
         )
     try:
@@ -76,35 +98,70 @@ def load_results(path: Path) -> Results:
 def _check(results: Results) -> None:
     """Keys and lengths of every part."""
     _keys(results, _TOP, "the file")
-    classes = len(results["classes"])
-    _length(results["groups"], classes, "'groups'")
+    _keys(results["definitions"], _DEFINITIONS, "'definitions'")
+    n_bins = int(results["definitions"]["n_bins"])
     if not isinstance(results["models"], list) or not results["models"]:
         raise BadData("A results file must hold at least one model, but 'models' is empty")
     for model in results["models"]:
         _keys(model, _MODEL, "a model")
-        if not (isinstance(model["label"], str) and isinstance(model["summary"], dict)):
-            raise BadData(
-                f"A model needs a label and a summary, but {model['name']!r} has not both"
-            )
-        if not isinstance(model["splits"], list) or not model["splits"]:
-            raise BadData(f"A model must have at least one split, but {model['name']!r} has none")
-        for split in model["splits"]:
-            _check_split(split, classes, int(results["bins"]), f"of model {model['name']!r}")
+        if not isinstance(model["label"], str):
+            raise BadData(f"A model needs a label in words, but {model['name']!r} has none")
+        _check_model(model, n_bins, f"of model {model['name']!r}")
     names = [model["name"] for model in results["models"]]
     if len(set(names)) < len(names):
         raise BadData(f"Model names must differ, but they are {', '.join(names)}")
 
 
-def _check_split(split: dict[str, Any], classes: int, bins: int, where: str) -> None:
+def _check_model(model: dict[str, Any], n_bins: int, where: str) -> None:
+    _check_pool(model, n_bins, where)
+    for group, pool in model["groups"].items():
+        _keys(pool, _POOL, f"group {group!r} {where}")
+        _check_pool(pool, n_bins, f"of group {group!r} {where}")
+    n_classes = int(model["n_classes"])
+    _length(model["classes"], n_classes, f"'classes' {where}")
+    for entry in model["classes"]:
+        _keys(entry, _CLASS, f"a class {where}")
+        _check_entries(entry["metrics"], f"of class {entry['name']!r} {where}")
+    if model["geometry"]:
+        _keys(model["geometry"], ("summary",), f"'geometry' {where}")
+        _check_entries(model["geometry"]["summary"], f"of the geometry {where}")
+    for finding in model["findings"]:
+        _keys(finding, ("text",), f"a finding {where}")
+    for split in model["splits"]:
+        _check_split(split, n_classes, n_bins, where)
+
+
+def _check_pool(pool: dict[str, Any], n_bins: int, where: str) -> None:
+    _check_entries(pool["metrics"], where)
+    _check_bins(pool["reliability"], n_bins, where)
+
+
+def _check_entries(metrics: dict[str, Any], where: str) -> None:
+    for metric, entry in metrics.items():
+        _keys(entry, _ENTRY, f"metric {metric!r} {where}")
+
+
+def _check_bins(reliability: dict[str, Any], n_bins: int, where: str) -> None:
+    _keys(reliability, _CONVENTIONS, f"'reliability' {where}")
+    for convention in _CONVENTIONS:
+        table = reliability[convention]
+        _keys(table, _BINS, f"'reliability', {convention}, {where}")
+        for name in _BINS:
+            _length(table[name], n_bins, f"{name!r} of 'reliability', {convention}, {where}")
+
+
+def _check_split(split: dict[str, Any], n_classes: int, n_bins: int, where: str) -> None:
     _keys(split, _SPLIT, f"a split {where}")
+    _check_bins(split["reliability"], n_bins, f"of a split {where}")
+    for group, pool in split["groups"].items():
+        _keys(pool, ("metrics", "reliability"), f"group {group!r} of a split {where}")
+        _check_bins(pool["reliability"], n_bins, f"of group {group!r} of a split {where}")
+    _length(split["classes"], n_classes, f"'classes' of a split {where}")
+    for entry in split["classes"]:
+        _keys(entry, ("name", "metrics"), f"a class of a split {where}")
     _keys(split["geometry"], _GEOMETRY, f"'geometry' {where}")
     for name in ("divergence", "preservation", "coordinates_text"):
-        _length(split["geometry"][name], classes, f"'{name}' {where}")
-    _keys(split["measurements"], ("values", "reliability"), f"'measurements' {where}")
-    for group, table in split["measurements"]["reliability"].items():
-        _keys(table, _RELIABILITY, f"'reliability' of group {group!r} {where}")
-        for name in _RELIABILITY:
-            _length(table[name], bins, f"'{name}' of group {group!r} {where}")
+        _length(split["geometry"][name], n_classes, f"'{name}' {where}")
 
 
 def _keys(part: object, keys: tuple[str, ...], where: str) -> None:

@@ -5,10 +5,20 @@ from pathlib import Path
 
 import click
 
+from .analyze_embeddings import embeddings
+from .analyze_predictions import predictions
 from .options import PATH, device_options, output_option, overwrite_option, set_threads
 from .progress import Progress
 
-FORMATS = ("text", "markdown", "csv", "json")
+FORMATS = ("text", "markdown", "csv", "json", "latex")
+PRESETS = ("textbook", "procal", "paper")
+
+
+def _replicates(context: click.Context, option: click.Parameter, value: int) -> int:
+    """An interval needs two."""
+    if value == 1:
+        raise click.BadParameter("give 0 for none, or at least 2.")
+    return value
 
 
 @click.group()
@@ -29,12 +39,28 @@ def analyze() -> None:
     "none, model, mean, prior.",
 )
 @click.option(
+    "--preset",
+    type=click.Choice(PRESETS),
+    default="textbook",
+    show_default=True,
+    help="Definitions of the calibration errors: as textbooks, or as published code has them.",
+)
+@click.option(
     "--bins",
     type=click.IntRange(min=1),
-    default=15,
-    show_default=True,
-    help="Bins of the calibration errors.",
+    default=None,
+    help="Bins of the calibration errors.  [default: the preset's]",
 )
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    callback=_replicates,
+    help="Replicates of the bootstrap over images; 0 for none. Several splits have intervals of "
+    "their own, over splits.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Its seed.")
 @click.option(
     "--format",
     "form",
@@ -43,7 +69,7 @@ def analyze() -> None:
     show_default=True,
     help="What is printed.",
 )
-@output_option("analysis")
+@output_option("analysis", "Folder to write to; - writes none.")
 @overwrite_option
 @device_options
 def checkpoint(
@@ -51,7 +77,10 @@ def checkpoint(
     data: str | None,
     split: str,
     rule: str,
-    bins: int,
+    preset: str,
+    bins: int | None,
+    bootstrap: int,
+    seed: int,
     form: str,
     output: Path,
     overwrite: bool,
@@ -75,7 +104,9 @@ def checkpoint(
     config = loaded[0].splits[0].config
     backbone = load_backbone(config.model, config.pretrained or None, device, config.precision)
     test = load_dataset(data or config.data, split)
-    prepare_output(output, overwrite=overwrite, keep=runs)
+    to_folder = output != Path("-")
+    if to_folder:
+        prepare_output(output, overwrite=overwrite, keep=runs)
     progress = Progress()
     features = image_features(backbone, test, progress=partial(progress, "features"))
     results = analysis.analyse(
@@ -83,11 +114,19 @@ def checkpoint(
         backbone,
         test,
         features,
-        output,
+        output if to_folder else None,
         rule=rule,
+        preset=preset,
         n_bins=bins,
+        n_bootstrap=bootstrap,
+        seed=seed,
         progress=partial(progress, "models"),
     )
-    report.write_tables(results, output)
-    click.echo(report.render(results, form))
-    click.echo(f"Written: {output}/results.json, tables.md, tables.csv, predictions/", err=True)
+    click.echo(report.render(results, form), nl=False)
+    if to_folder:
+        report.write_tables(results, output)
+        click.echo(f"Written: {output}/results.json, tables.md, tables.csv, predictions/", err=True)
+
+
+analyze.add_command(embeddings)
+analyze.add_command(predictions)

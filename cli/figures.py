@@ -25,10 +25,14 @@ from .options import PATH
     help="png, svg or pdf (repeatable).",
 )
 def figures(analysis: Path, output: Path | None, formats: tuple[str, ...]) -> None:
-    """Draw the figures of an ANALYSIS folder (or of a results.json).
+    """Draw the figures of an ANALYSIS: its folder, or a results file (JSON).
+
+    Those that it holds no numbers for are left out, as the text geometry of bare predictions.
 
     \b
     ccr-diag figures analysis
+    ccr-diag analyze predictions preds.npz --format json --output preds.json
+    ccr-diag figures preds.json
     """  # noqa: D301 (click wants the backspace itself)
     from ccr_diag.figures.gallery import draw_all
     from ccr_diag.results import load_results

@@ -18,6 +18,7 @@ from ccr_diag.errors import CcrDiagError
 COMMANDS = {
     "finetune": "Fine-tune on images with many labels, with or without CCR.",
     "analyze": "Measure how far probabilities can be trusted, and where not.",
+    "compare": "Say whether one model's predictions are better than another's.",
     "figures": "Draw the figures of an analysis.",
     "demo": "Tune, analyze and draw the embedded example, offline.",
 }

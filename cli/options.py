@@ -11,7 +11,7 @@ PATH = click.Path(path_type=Path)
 Command = Callable[..., Any]
 
 
-def output_option(default: str) -> Callable[[Command], Command]:
+def output_option(default: str, text: str = "Folder to write to.") -> Callable[[Command], Command]:
     """``--output``."""
     return click.option(
         "-o",
@@ -19,7 +19,7 @@ def output_option(default: str) -> Callable[[Command], Command]:
         type=PATH,
         default=Path(default),
         show_default=True,
-        help="Folder to write to.",
+        help=text,
     )
 
 

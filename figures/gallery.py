@@ -5,12 +5,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ccr_diag.errors import BadConfig
-from ccr_diag.figures.frequency import frequency_page
+from ccr_diag.errors import BadConfig, BadData
+from ccr_diag.figures.frequency import SIGNED, frequency_page
 from ccr_diag.figures.geometry import geometry_page
 from ccr_diag.figures.modality_gap import modality_gap_page
 from ccr_diag.figures.reliability import reliability_pages
-from ccr_diag.figures.style import style
+from ccr_diag.figures.style import metrics_present, style
 from ccr_diag.results import Results
 from ccr_diag.runs import write_atomically
 
@@ -18,18 +18,31 @@ FORMATS = ("png", "svg", "pdf")
 
 
 def all_figures(results: Results) -> dict[str, Figure]:
-    """File name without ending → figure."""
-    reliability = reliability_pages(results)
-    return {
-        "modality_gap": modality_gap_page(results),
-        **{f"reliability_by_group_{i}": page for i, page in enumerate(reliability, start=1)},
-        "calibration_by_frequency": frequency_page(results),
-        "text_geometry": geometry_page(results),
-    }
+    """File name without ending → figure; those that the results hold no numbers for are left out.
+
+    Raises:
+        BadData: that leaves none, or a number is missing for some model.
+    """
+    found: dict[str, Figure] = {}
+    texts = all(model["splits"] and model["geometry"] for model in results["models"])
+    if texts and results.get("image_coordinates"):
+        found["modality_gap"] = modality_gap_page(results)
+    if {"ece_positive", SIGNED} <= metrics_present(results):
+        for i, page in enumerate(reliability_pages(results), start=1):
+            found[f"reliability_by_group_{i}"] = page
+        found["calibration_by_frequency"] = frequency_page(results)
+    if texts:
+        found["text_geometry"] = geometry_page(results)
+    if not found:
+        raise BadData(
+            "Figures need calibration errors or the text geometry, but the results hold neither; "
+            "write them anew with 'ccr-diag analyze'."
+        )
+    return found
 
 
 def draw_all(results: Results, folder: Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
-    """Draw every figure and write it in every format.
+    """Draw every figure that the results hold numbers for and write it in every format.
 
     Args:
         results: a parsed results file, see ``ccr_diag.results.load_results``.
@@ -41,7 +54,7 @@ def draw_all(results: Results, folder: Path, formats: Sequence[str] = ("png", "s
 
     Raises:
         BadConfig: an unknown format.
-        BadData: the results lack a number that a figure needs.
+        BadData: no figure can be drawn, or one lacks a number for some model.
     """
     for ending in formats:
         if ending not in FORMATS:

@@ -1,6 +1,7 @@
 """What tuning did to the class texts: embedding divergence and neighbourhood preservation.
 
-Per-class values and the means with 95 % intervals over splits come ready from the results file.
+Per-class values, and their means with 95 % intervals where there are several splits, come ready
+from the results file.
 """
 
 from collections.abc import Sequence
@@ -13,11 +14,12 @@ from ccr_diag.errors import BadConfig, BadData
 from ccr_diag.figures.modality_gap import joined_label, same_texts
 from ccr_diag.figures.style import (
     PAGE_INCHES,
+    Entry,
     Look,
     averages,
     defined,
-    error_bar,
-    interval_of,
+    entry_of,
+    interval,
     new_figure,
     note,
     results_looks,
@@ -72,11 +74,11 @@ def geometry_page(results: Results) -> Figure:
     left, _ = draw_geometry(results)
     figure = left.get_figure(root=True)
     assert isinstance(figure, Figure)  # made by draw_geometry
+    entries = [entry for model in results["models"] for entry in _summary(model).values()]
+    several = any(len(model["splits"]) > 1 for model in results["models"])
     with style():
-        note(
-            figure,
-            f"Large marks: {averages(results)}. Small dots: one a class, first split.",
-        )
+        text = f"Large marks: {averages(results, entries)}. Small dots: one a class"
+        note(figure, f"{text}{', first split' if several else ''}.")
     return figure
 
 
@@ -94,27 +96,33 @@ def _draw_row(ax: Axes, model: dict[str, Any], name: str, key: str, row: int, lo
         zorder=1,
     )
     strip.set_gid(f"{model['name']}/classes")
-    entry = interval_of(model["geometry_summary"], name, f"model {model['name']!r}")
-    if not defined(entry["mean"]):
+    entry = entry_of(_summary(model), name, f"the geometry of model {model['name']!r}")
+    if not defined(entry["value"]):
         return
-    container = ax.errorbar(
-        [entry["mean"]],
+    ends = interval(entry)
+    if ends is not None:
+        ax.hlines(row, *ends, color=look.colour, linewidth=1.4, zorder=3)
+    (point,) = ax.plot(
+        [entry["value"]],
         [row],
-        xerr=error_bar(entry),
         color=look.colour,
         marker=look.marker,
         markersize=6.5,
         markeredgecolor="white",
         markeredgewidth=0.8,
-        elinewidth=1.4,
         zorder=3,
     )
-    container.lines[0].set_gid(f"{model['name']}/{name}")
+    point.set_gid(f"{model['name']}/{name}")
+
+
+def _summary(model: dict[str, Any]) -> dict[str, Entry]:
+    found: dict[str, Entry] = model["geometry"].get("summary", {})
+    return found
 
 
 def _preserved_name(results: Results) -> str:
     """The one NP@K that the results hold, for the K they were made with."""
-    found = [name for name in results["models"][0]["geometry_summary"] if name.startswith("NP@")]
+    found = [name for name in _summary(results["models"][0]) if name.startswith("NP@")]
     if not found:
         raise BadData(
             "The figure needs 'NP@K' in the geometry summary, but the results hold none; "

@@ -12,15 +12,18 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ccr_diag.errors import BadConfig, nearest
+from ccr_diag.errors import BadConfig, BadData, nearest
 from ccr_diag.figures.style import (
     IMAGE_COLOUR,
     MUTED,
     PAGE_INCHES,
+    Entry,
     Look,
+    as_said,
     averages,
     defined,
-    interval_of,
+    entry_of,
+    interval,
     new_axes,
     new_figure,
     note,
@@ -30,6 +33,7 @@ from ccr_diag.figures.style import (
 from ccr_diag.results import Results
 
 Point = Sequence[Any]  # x, y
+_FROM = "they come with the results of 'ccr-diag analyze checkpoint'"
 
 
 def draw_modality_gap(
@@ -53,12 +57,13 @@ def draw_modality_gap(
 
     Raises:
         BadConfig: a name in ``models`` is not in the results.
+        BadData: the results hold no images or no class texts.
     """
     looks = results_looks(results)
     with style():
         ax = ax or new_axes(4.6, 2.8)
         ax.scatter(
-            *_columns(results["image_coordinates"]),
+            *_columns(_images(results)),
             s=3,
             c=IMAGE_COLOUR,
             linewidths=0,
@@ -69,7 +74,7 @@ def draw_modality_gap(
         )
         for same in same_texts(_chosen(results, models)):
             label = f"{joined_label(same)}: {gap_text(same[0])}"
-            _draw_texts(ax, results, same[0], looks[same[0]["name"]], label)
+            _draw_texts(ax, same[0], looks[same[0]["name"]], label)
         ax.set(xlabel="singular vector 1", ylabel="singular vector 2")
         if legend:
             ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.3)
@@ -85,6 +90,8 @@ def modality_gap_page(results: Results) -> Figure:
     rows = -(-len(panels) // (5 if ratio > 1.2 else 3))  # tall panels stand closer
     columns = -(-len(panels) // rows)
     width = min(PAGE_INCHES, 2.6 * columns)
+    several = any(len(model["splits"]) > 1 for model in results["models"])
+    gaps = [_gap(model) for model in results["models"]]
     with style():
         lines = max(map(len, panels)) + 2  # of the titles
         height = rows * (ratio * (width / columns - 0.25) + 0.14 * lines + 0.2) + 0.85
@@ -109,8 +116,9 @@ def modality_gap_page(results: Results) -> Figure:
         )
         note(
             figure,
-            "Axes: first two singular vectors of the uncentred zero-shot features. "
-            f"Points: first split.\nGap: ‖mean image − mean text‖₂, {averages(results)}.",
+            "Axes: first two singular vectors of the uncentred zero-shot features."
+            f"{' Points: first split.' if several else ''}\n"
+            f"Gap ‖mean image − mean text‖₂: {averages(results, gaps)}.",
         )
     return figure
 
@@ -130,25 +138,31 @@ def same_texts(models: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 def joined_label(models: Sequence[dict[str, Any]], separator: str = " = ") -> str:
     """The labels of models that are drawn as one."""
-    return separator.join(str(model["label"]) for model in models)
+    return separator.join(as_said(model["label"]) for model in models)
 
 
 def gap_text(model: dict[str, Any], separator: str = " ") -> str:
     """The gap of a model in words, with its interval where there is one."""
-    gap = interval_of(model["geometry_summary"], "gap", f"model {model['name']!r}")
-    if not defined(gap["mean"]):
+    gap = _gap(model)
+    if not defined(gap["value"]):
         return "gap undefined"
-    text = f"gap {gap['mean']:.3f}"
-    if not (defined(gap["low"]) and defined(gap["high"])):
+    text = f"gap {gap['value']:.3f}"
+    ends = interval(gap)
+    if ends is None:
         return text
-    low, high = f"{gap['low']:.3f}", f"{gap['high']:.3f}"
+    low, high = (f"{end:.3f}" for end in ends)
     # Zero width: a model that is not tuned is the same in every split.
     return text if low == high else f"{text}{separator}[{low}, {high}]"
 
 
-def _draw_texts(ax: Axes, results: Results, model: dict[str, Any], look: Look, label: str) -> None:
+def _gap(model: dict[str, Any]) -> Entry:
+    summary = model["geometry"].get("summary", {})
+    return entry_of(summary, "gap", f"the geometry of model {model['name']!r}")
+
+
+def _draw_texts(ax: Axes, model: dict[str, Any], look: Look, label: str) -> None:
     x, y = _columns(_texts(model))
-    faces = ["white" if group == "new" else look.colour for group in results["groups"]]
+    faces = ["white" if of["group"] == "new" else look.colour for of in model["classes"]]
     # Opaque, so that a new class's open marker stays open over the cloud of images.
     dots = ax.scatter(
         x, y, s=11, marker=look.marker, c=faces, edgecolors=look.colour, linewidths=0.7, zorder=3
@@ -198,7 +212,7 @@ def _dot(label: str, face: str, edge: str) -> Line2D:
 
 def _limits(results: Results) -> tuple[tuple[float, float], tuple[float, float]]:
     """Common limits around everything, the shorter side widened to at least 60 % of the longer."""
-    points = [*results["image_coordinates"], *(p for m in results["models"] for p in _texts(m))]
+    points = [*_images(results), *(p for m in results["models"] for p in _texts(m))]
     spans = [(min(column), max(column)) for column in _columns(points)]
     longest = max(high - low for low, high in spans) or 1.0
     limits = []
@@ -222,7 +236,19 @@ def _zero_shot(results: Results) -> dict[str, Any] | None:
     return next((m for m in results["models"] if m["name"].startswith("zero-shot")), None)
 
 
+def _images(results: Results) -> list[Point]:
+    if not results.get("image_coordinates"):
+        raise BadData(f"The figure needs 'image_coordinates', but the results hold none; {_FROM}.")
+    coordinates: list[Point] = results["image_coordinates"]
+    return coordinates
+
+
 def _texts(model: dict[str, Any]) -> list[Point]:
+    if not model["splits"]:
+        raise BadData(
+            f"The figure needs the class texts of model {model['name']!r}, "
+            f"but the results hold none; {_FROM}."
+        )
     coordinates: list[Point] = model["splits"][0]["geometry"]["coordinates_text"]
     return coordinates
 

@@ -23,6 +23,9 @@ COLUMN_INCHES, PAGE_INCHES = 3.4, 7.0  # widths of one column and of the page in
 IMAGE_COLOUR = "#A9BCD0"
 OVER_COLOUR, UNDER_COLOUR = "#F4A582", "#92C5DE"  # tints, so that no model colour reads as a sign
 MUTED = "#5A5A5A"
+ALL = "all"  # every class, as one group
+Entry = Mapping[str, Any]
+"""``value``, ``low`` and ``high``; each may be undefined."""
 
 _RC: dict[str, Any] = {
     "font.size": 8.0,
@@ -127,32 +130,71 @@ def note(figure: Figure, text: str) -> None:
     figure.supxlabel(text, fontsize=6.5, color=MUTED, x=0.01, ha="left")
 
 
-def averages(results: Results) -> str:
-    """What the drawn means are: over splits with intervals, or of one split."""
-    if all(len(model["splits"]) == 1 for model in results["models"]):
-        return "one split, so without intervals"
-    return "mean over splits with its 95 % interval (Student t)"
+def averages(results: Results, entries: Iterable[Entry]) -> str:
+    """What the drawn entries are: means over splits or values, and where their intervals are from.
+
+    Args:
+        results: a parsed results file.
+        entries: what is drawn of it.
+    """
+    counts = {len(model["splits"]) for model in results["models"]}
+    drawn = any(interval(entry) is not None for entry in entries)
+    if max(counts) > 1:
+        alone = "; of a single split: bootstrap over images" if drawn and min(counts) < 2 else ""
+        return f"mean over splits with its 95 % interval (Student t{alone})"
+    if drawn:
+        return "value with its 95 % interval (bootstrap over images)"
+    return "value, without interval"
 
 
 def groups_present(results: Results) -> list[str]:
-    """The class groups that at least one model has numbers for, from head to new."""
-    return [group for group in GROUPS if any(group in m["summary"] for m in results["models"])]
+    """The class groups that at least one model has numbers for, from head to new.
+
+    Groups of other names follow in the order of the file; ``base``, which stands for several, is
+    left out. Without groups it is ``ALL`` alone.
+    """
+    named = dict.fromkeys(group for m in results["models"] for group in m["groups"])
+    named.pop("base", None)
+    own = [group for group in named if group not in GROUPS]
+    return [group for group in GROUPS if group in named] + own or [ALL]
 
 
-def interval_of(summary: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
-    """The summary entry ``name``, or a clear error.
+def group_label(group: str) -> str:
+    """A group as figures name it."""
+    return "all classes" if group == ALL else group
+
+
+def pool_of(part: Mapping[str, Any], group: str) -> Mapping[str, Any] | None:
+    """What a model, or one of its splits, holds of a group; ``None`` where it has no such classes.
+
+    Args:
+        part: an entry of ``models``, or of its ``splits``.
+        group: a group, or ``ALL``.
+    """
+    return part if group == ALL else part["groups"].get(group)
+
+
+def entry_of(entries: Mapping[str, Any], name: str, where: str) -> Entry:
+    """The value ``name`` with its interval, or a clear error.
 
     Raises:
-        BadData: ``name`` is not in the summary.
+        BadData: ``name`` is not in the entries.
     """
-    if name not in summary:
+    if name not in entries:
         raise BadData(
             f"The figure needs {name!r} for {where}, but the results hold "
-            f"{', '.join(map(repr, summary)) or 'nothing'}; write them anew with "
+            f"{', '.join(map(repr, entries)) or 'nothing'}; write them anew with "
             "'ccr-diag analyze'."
         )
-    entry: Mapping[str, Any] = summary[name]
+    entry: Entry = entries[name]
     return entry
+
+
+def metrics_present(results: Results) -> set[str]:
+    """The metrics that some model has for a drawn group."""
+    groups = groups_present(results)
+    pools = [pool_of(model, group) for model in results["models"] for group in groups]
+    return {name for pool in pools if pool is not None for name in pool["metrics"]}
 
 
 def check_metric(results: Results, metric: str) -> None:
@@ -161,19 +203,23 @@ def check_metric(results: Results, metric: str) -> None:
     Raises:
         BadConfig: with the nearest name.
     """
-    known = {name for m in results["models"] for group in m["summary"].values() for name in group}
+    known = metrics_present(results)
     if metric not in known:
         raise BadConfig(
             f"The metric to draw must be in the results, but got {metric!r}{nearest(metric, known)}"
         )
 
 
-def error_bar(entry: Mapping[str, Any]) -> list[list[float]] | None:
-    """The lengths below and above the mean, or ``None`` where one split gives no interval."""
-    mean, low, high = entry["mean"], entry["low"], entry["high"]
-    if not (defined(mean) and defined(low) and defined(high)):
-        return None
-    return [[mean - low], [high - mean]]
+def interval(entry: Entry) -> tuple[float, float] | None:
+    """The ends of the interval, or ``None`` where there is none."""
+    low, high = entry["low"], entry["high"]
+    return (low, high) if defined(entry["value"]) and defined(low) and defined(high) else None
+
+
+def as_said(text: str) -> str:
+    """A name from a file as matplotlib must get it: a $ begins no formula, a _ hides no label."""
+    shown = text.replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def defined(value: float | int | None) -> bool:

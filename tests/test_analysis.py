@@ -11,13 +11,17 @@ import pytest
 import torch
 
 from ccr_diag import report
-from ccr_diag.analysis import _check_comparable, analyse, compared_models, load_runs
+from ccr_diag.analysis import _check_comparable, _replicates, analyse, compared_models, load_runs
+from ccr_diag.checkpoint import load_checkpoint
 from ccr_diag.config import FinetuneConfig
 from ccr_diag.data import load_dataset
 from ccr_diag.errors import BadCheckpoint, BadConfig
 from ccr_diag.features import image_features
 from ccr_diag.finetune import finetune
-from ccr_diag.metrics.table import METRICS, measure
+from ccr_diag.metrics.geometry import TextGeometry
+from ccr_diag.metrics.intervals import over_splits
+from ccr_diag.metrics.measurement import measure_predictions
+from ccr_diag.metrics.proximity import proximity
 from ccr_diag.predictions import load_predictions
 from ccr_diag.prompts import zero_shot_embeddings
 from ccr_diag.results import load_results
@@ -58,7 +62,9 @@ def drawn_test(drawn_data):
 @pytest.fixture
 def results(folders, tiny_backbone, drawn_test, tmp_path):
     features = image_features(tiny_backbone, drawn_test)
-    return analyse(load_runs(folders), tiny_backbone, drawn_test, features, tmp_path)
+    return analyse(
+        load_runs(folders), tiny_backbone, drawn_test, features, tmp_path, n_bootstrap=20
+    )
 
 
 def test_each_model_is_read_through_a_map_that_its_name_tells(folders, tiny_backbone):
@@ -79,7 +85,11 @@ def test_each_model_is_read_through_a_map_that_its_name_tells(folders, tiny_back
         compared_models(load_runs(folders), tiny_backbone, "prio")
 
 
-def test_results_are_the_measurements_of_the_saved_predictions(results, tmp_path):
+def values(metrics):
+    return {key: entry["value"] for key, entry in metrics.items()}
+
+
+def test_splits_are_the_measurements_of_the_saved_predictions(results, tmp_path):
     assert results == load_results(tmp_path / RESULTS)
     for model, stem in [(results["models"][0], "zero-shot"), (results["models"][-2], "bce-ccr")]:
         for split in model["splits"]:
@@ -87,8 +97,68 @@ def test_results_are_the_measurements_of_the_saved_predictions(results, tmp_path
                 tmp_path / "predictions" / f"{stem}-split-{split['split']}.npz"
             )
             assert saved.map.as_dict() == split["map"]
-            assert measure(saved).to_json() == split["measurements"]
             assert saved.provenance["model"] == model["name"]
+            measured = measure_predictions(saved, n_bootstrap=0).to_json()
+            assert split["metrics"] == values(measured["metrics"])
+            assert split["reliability"] == measured["reliability"]
+            for group, pool in measured["groups"].items():
+                assert split["groups"][group]["metrics"] == values(pool["metrics"])
+                assert split["groups"][group]["reliability"] == pool["reliability"]
+            for ours, theirs in zip(split["classes"], measured["classes"], strict=True):
+                assert ours == {"name": theirs["name"], "metrics": values(theirs["metrics"])}
+
+
+def test_one_split_has_the_bootstrap_interval(folders, tiny_backbone, drawn_test, tmp_path):
+    runs = load_runs([folders[0] / "split-2"])
+    features = image_features(tiny_backbone, drawn_test)
+    options = {"preset": "paper", "n_bins": 4, "n_bootstrap": 10, "seed": 3}
+    found = analyse(runs, tiny_backbone, drawn_test, features, tmp_path, **options)
+    saved = load_predictions(tmp_path / "predictions" / "bce-split-2.npz")
+    measured = measure_predictions(saved, **options).to_json()
+    model = found["models"][2]
+    assert {key: model[key] for key in measured} == measured
+    assert model["metrics"]["brier"]["low"] < model["metrics"]["brier"]["high"]
+    assert len(model["splits"]) == 1
+    assert found["definitions"]["preset"] == "paper"
+    assert found["definitions"]["n_bins"] == 4
+    assert "bootstrap" in found["definitions"]["interval"]
+    assert found == load_results(tmp_path / RESULTS)
+
+
+def test_nothing_is_written_without_a_folder(folders, tiny_backbone, drawn_test, tmp_path):
+    runs = load_runs([folders[0] / "split-1"])
+    features = image_features(tiny_backbone, drawn_test)
+    before = sorted(folders[0].rglob("*"))
+    analyse(runs, tiny_backbone, drawn_test, features, None, n_bootstrap=0)
+    assert list(tmp_path.iterdir()) == []
+    assert sorted(folders[0].rglob("*")) == before
+
+
+def test_predictions_hold_what_is_known_of_classes_and_images(
+    results, folders, tiny_backbone, drawn_data, drawn_test, tmp_path
+):
+    saved = load_predictions(tmp_path / "predictions" / "bce-split-1.npz")
+    train = load_dataset(drawn_data, "train")
+    np.testing.assert_array_equal(saved.class_counts, (train.labels == 1).sum(axis=0))
+    features = image_features(tiny_backbone, drawn_test).numpy()
+    np.testing.assert_array_equal(saved.proximity, proximity(features, k=10))
+    every = results["models"][2]["metrics"]
+    assert {"piece_decision", "signed_error_slope"} <= every.keys()
+
+
+def test_old_checkpoints_know_no_class_counts(folders, tiny_backbone, drawn_test, tmp_path):
+    runs = load_runs([folders[0] / "split-1"])
+    del runs[0].splits[0].facts["class_counts"]
+    features = image_features(tiny_backbone, drawn_test)
+    found = analyse(runs, tiny_backbone, drawn_test, features, tmp_path, n_bootstrap=0)
+    assert "signed_error_slope" not in found["models"][0]["metrics"]
+    assert load_checkpoint(folders[0] / "split-1").facts["class_counts"]
+
+
+def test_only_the_first_of_several_splits_is_drawn_again():
+    assert _replicates(1, 200) == [200]
+    assert _replicates(3, 200) == [50, 0, 0]
+    assert _replicates(2, 20) == [20, 0]
 
 
 def test_scores_are_cosines_of_the_tuned_prompts(
@@ -97,40 +167,56 @@ def test_scores_are_cosines_of_the_tuned_prompts(
     saved = load_predictions(tmp_path / "predictions" / "zero-shot-split-1.npz")
     features = image_features(tiny_backbone, drawn_test)
     expected = features @ zero_shot_embeddings(tiny_backbone, drawn_test.class_names).T
-    np.testing.assert_allclose(saved.scores, expected.numpy(), atol=1e-6)
+    np.testing.assert_allclose(saved.values, expected.numpy(), atol=1e-6)
     tuned = load_predictions(tmp_path / "predictions" / "bce-split-1.npz")
-    assert np.abs(tuned.scores - saved.scores).max() > 1e-3
+    assert np.abs(tuned.values - saved.values).max() > 1e-3
     np.testing.assert_array_equal(tuned.labels, drawn_test.labels)
 
 
 def test_summaries_are_means_over_splits(results):
     for model in results["models"]:
-        values = [s["measurements"]["values"]["base"]["ece_positive"] for s in model["splits"]]
-        assert model["summary"]["base"]["ece_positive"]["mean"] == pytest.approx(np.mean(values))
-        assert model["summary"]["base"]["ece_positive"]["n"] == 2
-    assert results["models"][0]["geometry_summary"]["NP@5"]["mean"] == 1
-    assert (
-        results["models"][2]["geometry_summary"]["gap"]
-        != results["models"][0]["geometry_summary"]["gap"]
-    )
+        for group, metric in [("base", "ece_positive"), ("new", "map"), (None, "smece_positive")]:
+            places = [s["groups"][group] if group else s for s in model["splits"]]
+            expected = over_splits([place["metrics"][metric] for place in places])
+            entry = (model["groups"][group] if group else model)["metrics"][metric]
+            assert list(entry.values()) == [expected.mean, expected.low, expected.high]
+            assert expected.n == 2
+        for i, entry in enumerate(model["classes"]):
+            of_class = [s["classes"][i]["metrics"]["brier"] for s in model["splits"]]
+            assert entry["metrics"]["brier"]["value"] == pytest.approx(np.mean(of_class))
+        assert model["reliability"] == model["splits"][0]["reliability"]
+        assert model["map"] == model["splits"][0]["map"]
+    assert "splits" in results["definitions"]["interval"]
+
+
+def test_geometry_is_of_each_text_space(results, folders, tiny_backbone):
+    runs = load_runs(folders)
+    spaces = compared_models(runs, tiny_backbone)[2].spaces
+    before = zero_shot_embeddings(tiny_backbone, runs[0].splits[0].class_names).numpy()
+    for split, space in zip(results["models"][2]["splits"], spaces, strict=True):
+        expected = TextGeometry.compare(
+            before, space.embeddings.numpy(), runs[0].splits[0].class_names
+        )
+        assert split["geometry"]["text"] == expected.to_json()
+        assert split["geometry"]["divergence"] == expected.divergence.tolist()
+        assert split["geometry"]["preservation"] == expected.preservation.tolist()
+    zero_shot, tuned = (results["models"][i]["geometry"]["summary"] for i in (0, 2))
+    assert zero_shot["NP@5"]["value"] == 1
+    assert tuned["gap"] != zero_shot["gap"]
+    means = [np.mean(split["geometry"]["divergence"]) for split in results["models"][2]["splits"]]
+    assert tuned["ED"]["value"] == pytest.approx(np.mean(means))
 
 
 def test_tables_say_what_the_results_say(results):
     rows = list(csv.DictReader(io.StringIO(report.to_csv(results))))
-    assert len(rows) == 7 * (len(results["models"][0]["summary"]) * len(METRICS) + 3)
-    first = next(r for r in rows if (r["model"], r["group"], r["metric"]) == ("bce", "new", "mAP"))
-    interval = results["models"][2]["summary"]["new"]["mAP"]
-    assert float(first["mean"]) == interval["mean"]
-    shown = f"{100 * interval['mean']:.1f} ± {100 * (interval['high'] - interval['mean']):.1f}"
+    first = next(r for r in rows if (r["model"], r["group"], r["metric"]) == ("bce", "new", "map"))
+    entry = results["models"][2]["groups"]["new"]["metrics"]["map"]
+    assert float(first["value"]) == entry["value"]
+    shown = f"{100 * entry['value']:.1f} ± {100 * (entry['high'] - entry['value']):.1f}"
     for text in (report.to_text(results), report.to_markdown(results)):
-        line = [line for line in text.split("mAP (%")[1].splitlines() if "BCE " in line][0]
+        line = [line for line in text.split("mAP by group")[1].splitlines() if "BCE " in line][0]
         assert shown in line
     assert json.loads(report.render(results, "json")) == results
-
-
-def test_a_missing_interval_and_a_missing_value_are_not_made_up():
-    assert report.percent({"mean": 0.1234, "high": None}) == "12.3"
-    assert report.percent({"mean": None, "high": None}) == "–"
 
 
 def test_unfinished_missing_and_foreign_runs(folders, tiny_backbone, drawn_test, tmp_path):

@@ -32,6 +32,7 @@ def test_step_by_step_on_your_own_model_and_images(ccr, own, tmp_path):
     result = ccr("analyze", "checkpoint", tmp_path / "bce", tmp_path / "ccr", "-o", out)
     assert result.exit_code == 0, result.output
     assert "ECE, positive" in result.stdout
+    assert "Definitions: textbook" in result.stdout
     assert "BCE + CCR" in result.stdout
     assert "±" in result.stdout
     assert "Written:" in result.stderr
@@ -71,19 +72,35 @@ def test_a_manifest_without_splits_is_tuned_on_whole(ccr, own, tmp_path, drawn_d
 
 def test_json_on_stdout_is_the_results_file(ccr, own, tmp_path):
     ccr("finetune", *own, "-o", tmp_path / "run")
-    result = ccr(
-        "analyze",
-        "checkpoint",
-        tmp_path / "run",
-        "-o",
-        tmp_path / "a",
-        "--format",
-        "json",
-        "--bias",
-        "mean",
-    )
+    flags = ["--format", "json", "--bias", "mean", "--bootstrap", 10]
+    result = ccr("analyze", "checkpoint", tmp_path / "run", "-o", tmp_path / "a", *flags)
     assert json.loads(result.stdout) == json.loads((tmp_path / "a" / "results.json").read_text())
     assert {m["map_rule"] for m in json.loads(result.stdout)["models"]} == {"mean"}
+
+
+def test_definitions_are_chosen_and_a_dash_writes_nothing(ccr, own, tmp_path, monkeypatch):
+    ccr("finetune", *own, "-o", tmp_path / "run")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    flags = ["--preset", "paper", "--bins", 4, "--bootstrap", 10, "--seed", 5, "-o", "-"]
+    command = ["analyze", "checkpoint", tmp_path / "run", *flags, "--format"]
+    found = json.loads(ccr(*command, "json").stdout)
+    chosen = {"preset": "paper", "n_bins": 4, "n_bootstrap": 10, "seed": 5}
+    assert found["definitions"] | chosen == found["definitions"]
+    for form, text in {
+        "text": "Definitions: paper:",
+        "markdown": "| model | ECE | ACE | MCE (weighted) | PIECE |",
+        "csv": "model,map_rule,group,class,metric,value,low,high",
+        "latex": r"\toprule",
+    }.items():
+        result = ccr(*command, form)
+        assert text in result.stdout
+        assert "Written" not in result.stderr
+    assert list(elsewhere.iterdir()) == []
+    default = json.loads(ccr(*command[:3], "--format", "json", "-o", "-").stdout)["definitions"]
+    chosen = {"preset": "textbook", "n_bins": 15, "n_bootstrap": 200, "seed": 0}
+    assert default | chosen == default
 
 
 def test_a_config_file_gives_the_run_it_came_from(ccr, own, tmp_path):
@@ -110,6 +127,8 @@ def test_a_config_file_gives_the_run_it_came_from(ccr, own, tmp_path):
         (["finetune", "--loss", "bse"], "Invalid value for '--loss'"),
         (["analyze", "checkpoint", "none"], "Error: A checkpoint must be a file or a run folder"),
         (["analyze", "checkpoint"], "Missing argument 'RUNS...'"),
+        (["analyze", "checkpoint", "x", "--bootstrap", "1"], "give 0 for none, or at least 2"),
+        (["analyze", "checkpoint", "x", "--preset", "book"], "Invalid value for '--preset'"),
         (["figures", "none.json"], "Error: The results file must be readable"),
         (["figures", "none"], "Error: The results file must be readable"),
     ],

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import click
@@ -69,6 +70,15 @@ def test_the_steps_of_the_readme_run_as_they_stand(ccr, tmp_path, monkeypatch):
         result = ccr(*shlex.split(step)[1:])
         assert result.exit_code == 0, f"{step}\n{result.output}"
     assert (tmp_path / "analysis" / "figures" / "modality_gap.png").stat().st_size > 10_000
+    made = tmp_path / "analysis" / "predictions"
+    shutil.copy(made / "bce-mean-bias-split-1.npz", tmp_path / "a.npz")
+    shutil.copy(made / "bce-ccr-mean-bias-split-1.npz", tmp_path / "b.npz")
+    steps = commands_of("Anybody's predictions")
+    assert len(steps) == 2
+    for step in steps:
+        result = ccr(*shlex.split(step)[1:])
+        assert result.exit_code == 0, f"{step}\n{result.output}"
+        assert "bce+ccr (mean bias)" in result.stdout
 
 
 def test_the_demo_shows_ccr_beside_what_it_must_be_compared_with(ccr, tmp_path):

@@ -14,12 +14,13 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from ccr_diag.errors import BadConfig, BadData
-from ccr_diag.figures.frequency import draw_frequency, frequency_page
+from ccr_diag.figures.frequency import LABELS, draw_frequency, frequency_page
 from ccr_diag.figures.gallery import all_figures, draw_all
-from ccr_diag.figures.geometry import draw_geometry
+from ccr_diag.figures.geometry import draw_geometry, geometry_page
 from ccr_diag.figures.modality_gap import draw_modality_gap, modality_gap_page
 from ccr_diag.figures.reliability import draw_reliability, reliability_pages
-from ccr_diag.figures.style import LOOKS, OVER_COLOUR, UNDER_COLOUR, model_looks, style
+from ccr_diag.figures.style import LOOKS, OVER_COLOUR, UNDER_COLOUR, model_looks, number, style
+from ccr_diag.metrics import METRICS as REGISTRY
 from ccr_diag.results import load_results
 
 GROUPS = ("head", "medium", "tail", "new")
@@ -32,12 +33,12 @@ MODELS = {  # name → label, bias rule, name of the model whose text embeddings
     "bce (learned bias)": ("BCE (learned bias)", "learned", "bce (learned bias)"),
     "ranking (prior bias)": ("Ranking (prior bias)", "prior", "ranking"),
 }
+METRICS = {"ece_positive": "lower", "signed_error": "zero", "map": "higher"}
 CLASSES, BINS, SPLITS, IMAGES = 86, 15, 3, 400
 
 
 def fake_results() -> dict[str, Any]:
     rng = np.random.default_rng(0)
-    groups = [GROUPS[min(i // 22, 3)] for i in range(CLASSES)]
     start = rng.normal((0.75, 0.45), (0.03, 0.05), (CLASSES, 2))
     spaces = {
         name: [space_json(rng, start, 0.0 if name == "zero-shot" else 0.06) for _ in range(SPLITS)]
@@ -49,11 +50,13 @@ def fake_results() -> dict[str, Any]:
         for name, (label, rule, space) in MODELS.items()
     ]
     return {
-        "schema": 1,
-        "definitions": {},
-        "bins": BINS,
-        "classes": [f"class {i}" for i in range(CLASSES)],
-        "groups": groups,
+        "schema_version": 1,
+        "definitions": {
+            "preset": "textbook",
+            "n_bins": BINS,
+            "interval": "95 % over splits",
+            "metrics": {key: {"better": better} for key, better in METRICS.items()},
+        },
         "models": models,
         "image_coordinates": rng.normal((0.72, -0.4), (0.03, 0.08), (IMAGES, 2)).tolist(),
     }
@@ -75,12 +78,13 @@ def model_json(
         {
             "split": i + 1,
             "map": {"scale": 100.0, "bias": 0.0, "rule": rule},
-            "measurements": measurements_json(rng),
+            **split_pool_json(rng),
+            "groups": {group: split_pool_json(rng) for group in GROUPS},
+            "classes": [{"name": f"class {c}", "metrics": {}} for c in range(CLASSES)],
             "geometry": space,
         }
         for i, space in enumerate(spaces)
     ]
-    values = [split["measurements"]["values"] for split in splits]
     geometry = {
         "ED": [float(np.mean(s["divergence"])) for s in spaces],
         "NP@5": [float(np.mean(s["preservation"])) for s in spaces],
@@ -89,42 +93,80 @@ def model_json(
     return {
         "name": name,
         "label": label,
+        "map": {"scale": 100.0, "bias": 0.0, "rule": rule},
         "map_rule": rule,
-        "splits": splits,
-        "summary": {
-            group: {
-                metric: interval([v[group][metric] for v in values]) for metric in values[0][group]
+        "n_images": IMAGES,
+        **pool_json(splits) | {"n_classes": CLASSES},
+        "groups": {group: pool_json([s["groups"][group] for s in splits]) for group in GROUPS},
+        "classes": [
+            {
+                "name": f"class {c}",
+                "group": GROUPS[min(c // 22, 3)],
+                "n_known": IMAGES,
+                "n_positive": 5,
+                "metrics": {},
             }
-            for group in GROUPS
-        },
-        "geometry_summary": {key: interval(v) for key, v in geometry.items()},
+            for c in range(CLASSES)
+        ],
+        "geometry": {"summary": {key: interval(v) for key, v in geometry.items()}},
+        "findings": [],
+        "splits": splits,
+    }
+
+
+def pool_json(splits: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over splits; the bins of the first."""
+    return {
+        "n_classes": 20,
+        "n_known": 20 * IMAGES,
+        "n_positive": 100,
+        "effective_bins": BINS,
+        "metrics": {m: interval([s["metrics"][m] for s in splits]) for m in METRICS},
+        "reliability": splits[0]["reliability"],
     }
 
 
 def interval(values: list[float]) -> dict[str, Any]:
-    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
-    half = 2.0 * sd
-    return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half, "n": len(values)}
+    mean, half = float(np.mean(values)), 2.0 * float(np.std(values, ddof=1))
+    return {"value": mean, "low": mean - half, "high": mean + half}
 
 
-def measurements_json(rng: np.random.Generator) -> dict[str, Any]:
-    values, reliability = {}, {}
-    for group in GROUPS:
-        tilt = rng.normal(0, 0.15)
-        count = (20000 * np.exp(-np.arange(BINS) * rng.uniform(0.4, 0.8))).astype(int)
-        confidence = (np.arange(BINS) + rng.uniform(0.3, 0.7, BINS)) / BINS
-        frequency = np.clip(confidence + tilt * np.sin(np.pi * confidence), 0, 1)
-        reliability[group] = {
-            "count": count.tolist(),
-            "confidence": np.where(count, confidence, None).tolist(),
-            "frequency": np.where(count, frequency, None).tolist(),
-        }
-        values[group] = {
+def split_pool_json(rng: np.random.Generator) -> dict[str, Any]:
+    tilt = rng.normal(0, 0.15)
+    count = (20000 * np.exp(-np.arange(BINS) * rng.uniform(0.4, 0.8))).astype(int)
+    confidence = (np.arange(BINS) + rng.uniform(0.3, 0.7, BINS)) / BINS
+    frequency = np.clip(confidence + tilt * np.sin(np.pi * confidence), 0, 1)
+    half = np.sqrt(confidence * (1 - confidence) / np.maximum(count, 1))
+    columns = {
+        "confidence": confidence,
+        "frequency": frequency,
+        "low": np.clip(confidence - 2 * half, 0, 1),
+        "high": np.clip(confidence + 2 * half, 0, 1),
+    }
+    bins = {key: np.where(count, column, None).tolist() for key, column in columns.items()}
+    return {
+        "metrics": {
             "ece_positive": float(abs(tilt) + rng.uniform(0, 0.03)),
             "signed_error": float(-tilt),
-            "mAP": float(rng.uniform(0.3, 0.9)),
-        }
-    return {"values": values, "reliability": reliability, "per_class": []}
+            "map": float(rng.uniform(0.3, 0.9)),
+        },
+        "reliability": {
+            "positive": {"count": count.tolist(), **bins},
+            "decision": {key: [None] * BINS for key in ("count", *bins)},
+        },
+    }
+
+
+def without_splits(results: dict[str, Any], groups: bool = True) -> dict[str, Any]:
+    """The same as ``analyze predictions`` writes it."""
+    del results["image_coordinates"]
+    for model in results["models"]:
+        model.update(splits=[], geometry={})
+        if not groups:
+            model["groups"] = {}
+            for entry in model["classes"]:
+                entry["group"] = None
+    return results
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +201,13 @@ def bars_of(ax: Axes) -> list[tuple[float, float, float]]:
 # reliability
 
 
+COLUMNS = ("confidence", "frequency", "low", "high")
 BINS_OF_FIVE = {
     "count": [1000, 0, 10, 1, 0],
     "confidence": [0.05, None, 0.5, 0.7, None],
     "frequency": [0.05, None, 0.8, 0.0, None],
+    "low": [0.03, None, 0.2, 0.0, None],
+    "high": [0.06, None, 0.8, 1.0, None],
 }
 
 
@@ -179,9 +224,19 @@ def test_reliability_draws_filled_bins_at_their_place():
     assert histogram.get_ylim()[0] < 1  # one count shows
     assert diagonals(ax) == 1
     assert ax.get_title() == "BCE"
-    (points,) = ax.collections
+    band, points = ax.collections
     np.testing.assert_allclose(points.get_offsets(), [(0.05, 0.05), (0.5, 0.8), (0.7, 0.0)])
     assert to_hex(points.get_facecolor()[0]).upper() == LOOKS["bce"].colour
+    assert band.get_gid() == "band"
+
+
+def test_reliability_shows_what_calibrated_models_would():
+    band = with_gid(draw_reliability(BINS_OF_FIVE), "band")
+    np.testing.assert_allclose(
+        band.get_segments(),
+        [[(0.05, 0.03), (0.05, 0.06)], [(0.5, 0.2), (0.5, 0.8)], [(0.7, 0.0), (0.7, 1.0)]],
+    )
+    assert band.get_capstyle() == "butt"  # other caps would lengthen it
 
 
 def test_reliability_shades_the_sign_of_the_gap():
@@ -195,13 +250,13 @@ def test_reliability_shows_the_other_splits_as_points():
     other = {"count": [0, 0, 0, 0, 4], "confidence": [None] * 4 + [0.9],
              "frequency": [None] * 4 + [0.6]}  # fmt: skip
     ax = draw_reliability(BINS_OF_FIVE, splits=[other])
-    small, large = ax.collections
+    _, small, large = ax.collections
     np.testing.assert_allclose(small.get_offsets(), [(0.9, 0.6)])
     assert small.get_sizes()[0] < large.get_sizes()[0]
 
 
 def test_reliability_of_no_data_is_empty_but_drawn():
-    ax = draw_reliability({"count": [0, 0], "confidence": [None, None], "frequency": [None, None]})
+    ax = draw_reliability({"count": [0, 0], **dict.fromkeys(COLUMNS, [None, None])})
     assert [bars_of(part) for part in ax.figure.axes] == [[], []]
     assert diagonals(ax) == 1
 
@@ -218,42 +273,55 @@ def test_reliability_pages_have_a_panel_for_each_model_and_group(results: dict[s
             assert model["label"] in said
             assert f"(bias rule: {rule})" in said or f"({rule} bias)" in said
             for group in GROUPS:
-                summary = model["summary"][group]
-                signed = f"{summary['signed_error']['mean']:+z.3f}".replace("-", "−")
-                ece = f"{summary['ece_positive']['mean']:.3f}"
+                metrics = model["groups"][group]["metrics"]
+                signed = f"{metrics['signed_error']['value']:+z.3f}".replace("-", "−")
+                ece = f"{metrics['ece_positive']['value']:.3f}"
                 assert f"{group}\nECE {ece}   signed {signed}" in said
+
+
+def test_reliability_pages_show_the_first_split_large_and_the_others_small(results: dict[str, Any]):
+    results["models"] = results["models"][:1]
+    (page,) = reliability_pages(results)
+    tables = [
+        split["groups"]["tail"]["reliability"]["positive"]
+        for split in results["models"][0]["splits"]
+    ]
+    *small, large = (c for c in page.axes[2].collections if c.get_gid() != "band")
+    for points, table in zip([large, *small], tables, strict=True):
+        filled = [y for y, count in zip(table["frequency"], table["count"], strict=True) if count]
+        np.testing.assert_array_equal(points.get_offsets()[:, 1], filled)
 
 
 def test_reliability_pages_leave_out_groups_without_classes(results: dict[str, Any]):
     for model in results["models"]:
-        del model["summary"]["medium"]
-        for split in model["splits"]:
-            del split["measurements"]["reliability"]["medium"]
+        for part in (model, *model["splits"]):
+            del part["groups"]["medium"]
     pages = reliability_pages(results)
     assert [len(page.axes) for page in pages] == [2 * 4 * 3, 2 * 3 * 3]
     assert "medium" not in texts_of(pages[0])
 
 
 def test_an_undefined_number_is_a_dash(results: dict[str, Any]):
-    results["models"][0]["summary"]["tail"]["ece_positive"]["mean"] = None
-    results["models"][0]["summary"]["tail"]["signed_error"]["mean"] = float("nan")
+    metrics = results["models"][0]["groups"]["tail"]["metrics"]
+    metrics["ece_positive"]["value"] = None
+    metrics["signed_error"]["value"] = float("nan")
     assert "tail\nECE –   signed –" in texts_of(reliability_pages(results)[0])
 
 
 def test_reliability_pages_name_what_is_missing(results: dict[str, Any]):
-    del results["models"][2]["summary"]["tail"]["signed_error"]
+    del results["models"][2]["groups"]["tail"]["metrics"]["signed_error"]
     with pytest.raises(BadData) as error:
         reliability_pages(results)
     assert str(error.value) == (
         "The figure needs 'signed_error' for model 'bce', group 'tail', but the results hold "
-        "'ece_positive', 'mAP'; write them anew with 'ccr-diag analyze'."
+        "'ece_positive', 'map'; write them anew with 'ccr-diag analyze'."
     )
 
 
 # calibration by frequency
 
 
-@pytest.mark.parametrize("metric", ["ece_positive", "signed_error", "mAP"])
+@pytest.mark.parametrize("metric", ["ece_positive", "signed_error", "map"])
 def test_frequency_points_are_the_means(results: dict[str, Any], metric: str):
     ax = draw_frequency(results, metric)
     assert [label.get_text() for label in ax.get_xticklabels()] == list(GROUPS)
@@ -262,7 +330,7 @@ def test_frequency_points_are_the_means(results: dict[str, Any], metric: str):
         for position, group in enumerate(GROUPS):
             point = with_gid(ax, f"{model['name']}/{group}")
             ((x, y),) = point.get_xydata()
-            assert y == model["summary"][group][metric]["mean"]
+            assert y == model["groups"][group]["metrics"][metric]["value"]
             assert x == pytest.approx(position + (i - middle) * 0.76 / len(MODELS))
             assert point.get_color() == LOOKS[model["name"]].colour
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
@@ -271,22 +339,23 @@ def test_frequency_points_are_the_means(results: dict[str, Any], metric: str):
 
 def test_frequency_bars_are_the_intervals(results: dict[str, Any]):
     ax = draw_frequency(results, "signed_error")
-    summary = results["models"][0]["summary"]["head"]["signed_error"]
+    entry = results["models"][0]["groups"]["head"]["metrics"]["signed_error"]
     segments = [bar.get_segments()[0][:, 1] for bar in ax.collections]
     assert len(segments) == len(MODELS) * len(GROUPS)
-    np.testing.assert_allclose(segments[0], [summary["low"], summary["high"]])
+    np.testing.assert_allclose(segments[0], [entry["low"], entry["high"]])
 
 
 def test_frequency_without_intervals_has_no_bars(results: dict[str, Any]):
     for model in results["models"]:
-        for metrics in model["summary"].values():
-            metrics["ece_positive"].update(sd=None, low=None, high=None, n=1)
+        for pool in model["groups"].values():
+            pool["metrics"]["ece_positive"].update(low=None, high=None)
     assert len(draw_frequency(results).collections) == 0
 
 
 def test_frequency_leaves_out_an_undefined_mean(results: dict[str, Any]):
-    results["models"][0]["summary"]["head"]["mAP"].update(mean=None, sd=None, low=None, high=None)
-    gids = {line.get_gid() for line in draw_frequency(results, "mAP").lines}
+    entry = results["models"][0]["groups"]["head"]["metrics"]["map"]
+    entry.update(value=None, low=None, high=None)
+    gids = {line.get_gid() for line in draw_frequency(results, "map").lines}
     assert "zero-shot/head" not in gids
     assert "zero-shot/tail" in gids
 
@@ -302,11 +371,9 @@ def test_signed_error_names_its_sides_around_zero(results: dict[str, Any]):
 def test_axes_turn_logarithmic_where_a_linear_one_would_hide_models(results: dict[str, Any]):
     assert draw_frequency(results).get_yscale() == "linear"
     for i, model in enumerate(results["models"]):
-        for metrics in model["summary"].values():
-            value = 0.01 if i % 2 else 0.95
-            none = {"low": None, "high": None}
-            metrics["ece_positive"].update(mean=value, **none)
-            metrics["signed_error"].update(mean=value, **none)
+        for pool in model["groups"].values():
+            entry = {"value": 0.01 if i % 2 else 0.95, "low": None, "high": None}
+            pool["metrics"].update(ece_positive=entry, signed_error=entry)
     ece, signed = frequency_page(results).axes
     assert (ece.get_yscale(), signed.get_yscale()) == ("log", "symlog")
     assert ece.get_ylabel() == "positive ECE, log scale"
@@ -325,9 +392,170 @@ def test_frequency_refuses_a_metric_that_is_not_there(results: dict[str, Any]):
 
 
 def test_frequency_page_shows_the_metric_above_the_signed_error(results: dict[str, Any]):
-    above, below = frequency_page(results, "mAP").axes
+    above, below = frequency_page(results, "map").axes
     assert above.get_ylabel() == "mAP"
     assert below.get_ylabel().startswith("signed error")
+
+
+def notes_of(figure: Figure) -> str:
+    return " ".join(texts_of(figure).split("\n"))
+
+
+def test_notes_say_where_the_intervals_are_from(results: dict[str, Any]):
+    results["models"] = results["models"][:2]
+    splits = "mean over splits with its 95 % interval (Student t)"
+    assert splits in notes_of(frequency_page(results))
+    assert splits in notes_of(geometry_page(results))
+    assert splits in notes_of(modality_gap_page(results))
+    assert "means over splits" in notes_of(reliability_pages(results)[0])
+    results["models"][0]["splits"] = results["models"][0]["splits"][:1]
+    assert "(Student t; of a single split: bootstrap over images)" in notes_of(
+        frequency_page(results)
+    )
+    for model in results["models"]:
+        model["splits"] = model["splits"][:1]
+        for entry in model["geometry"]["summary"].values():
+            entry.update(low=None, high=None)
+    assert "value with its 95 % interval (bootstrap over images)" in notes_of(
+        frequency_page(results)
+    )
+    assert "value, without interval" in notes_of(geometry_page(results))
+    assert "value, without interval" in notes_of(modality_gap_page(results))
+    pages = [frequency_page, geometry_page, modality_gap_page, lambda r: reliability_pages(r)[0]]
+    assert not any("split" in notes_of(page(results)) for page in pages)
+
+
+def test_an_interval_may_miss_its_point(results: dict[str, Any]):
+    assert "below its point" not in notes_of(frequency_page(results))
+    entry = results["models"][0]["groups"]["head"]["metrics"]["ece_positive"]
+    entry.update(low=0.5 * entry["value"], high=0.9 * entry["value"])
+    page = frequency_page(results)
+    np.testing.assert_allclose(
+        page.axes[0].collections[0].get_segments()[0][:, 1], [entry["low"], entry["high"]]
+    )
+    assert "it may lie below its point" in notes_of(page)
+
+
+def test_a_mark_alone_lies_inside_its_axes(results: dict[str, Any]):
+    results["models"] = results["models"][:1]
+    without_splits(results, groups=False)
+    entry = {"value": 0.076, "low": 0.075, "high": 0.077}
+    results["models"][0]["metrics"].update(ece_positive=entry, signed_error=entry)
+    for ax in frequency_page(results).axes:
+        assert 0.079 < ax.get_ylim()[1] < 0.1
+        assert ax.get_yscale() == "linear"
+
+
+# results of ``analyze predictions``: no splits, no geometry, any groups
+
+
+def test_results_without_splits_give_the_calibration_figures_alone(results: dict[str, Any]):
+    figures = all_figures(without_splits(results))
+    assert list(figures) == [
+        "reliability_by_group_1", "reliability_by_group_2", "calibration_by_frequency",
+    ]  # fmt: skip
+    diagram = figures["reliability_by_group_1"].subfigs[0].axes[0]
+    (large,) = [c for c in diagram.collections if c.get_gid() != "band"]
+    table = results["models"][0]["groups"]["head"]["reliability"]["positive"]
+    filled = [i for i, count in enumerate(table["count"]) if count]
+    np.testing.assert_array_equal(
+        large.get_offsets(), [(table["confidence"][i], table["frequency"][i]) for i in filled]
+    )
+
+
+def test_without_groups_all_classes_are_one(results: dict[str, Any]):
+    without_splits(results, groups=False)
+    (page,) = reliability_pages(results)
+    assert sum(map(diagonals, page.axes)) == len(MODELS)
+    entry = results["models"][1]["metrics"]
+    assert (
+        f"zero-shot (prior bias)\nECE {entry['ece_positive']['value']:.3f}   signed "
+        f"{number(entry['signed_error']['value'], '+z.3f')}"
+    ) in texts_of(page)
+    ax = draw_frequency(results)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["all classes"]
+    assert with_gid(ax, "bce/all").get_ydata() == [
+        results["models"][2]["metrics"]["ece_positive"]["value"]
+    ]
+    assert "training frequency" not in texts_of(frequency_page(results))
+
+
+def test_base_is_not_drawn_and_groups_of_other_names_are(results: dict[str, Any]):
+    for model in results["models"]:
+        of = model["groups"]
+        model["groups"] = {"rare": of["head"], "base": of["tail"], "tail": of["tail"]}
+    without_splits(results)
+    ax = draw_frequency(results)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["tail", "rare"]
+    assert "training frequency" not in texts_of(frequency_page(results))
+
+
+def test_many_groups_are_spread_over_pages(results: dict[str, Any]):
+    results["models"] = results["models"][:5]
+    for model in results["models"]:
+        model["groups"] = {f"group {i}": model["groups"]["head"] for i in range(9)}
+    pages = reliability_pages(without_splits(results))
+    assert [len(page.axes) for page in pages] == [2 * 3 * 3] * 3 + [2 * 2 * 3] * 3
+    assert [f"group {i}" in texts_of(pages[i // 3]) for i in range(9)] == [True] * 9
+    assert overlaps(pages[0]) == []
+
+
+@pytest.mark.parametrize("name", ["_run_$1$_of_$x^{$", "averylongfilename_" * 3])
+def test_a_file_name_is_shown_as_it_is(results: dict[str, Any], name: str):
+    results["models"] = results["models"][:2]
+    results["models"][0].update(name=name, label=name)
+    for pools in (True, False):
+        figures = all_figures(without_splits(copy.deepcopy(results), groups=pools))
+        for figure in figures.values():
+            assert overlaps(figure) == []
+            said = texts_of(figure).replace("\n", "").replace("\\$", "$")
+            assert name in said
+    (legend,) = figures["calibration_by_frequency"].legends
+    assert len(legend.get_texts()) == 2
+
+
+def test_results_without_texts_are_refused_by_the_figures_of_texts(results: dict[str, Any]):
+    with_images = results["image_coordinates"]
+    without_splits(results)
+    rule = "they come with the results of 'ccr-diag analyze checkpoint'."
+    with pytest.raises(BadData) as error:
+        draw_modality_gap(results)
+    assert str(error.value) == (
+        f"The figure needs 'image_coordinates', but the results hold none; {rule}"
+    )
+    results["image_coordinates"] = with_images
+    for draw in (draw_modality_gap, draw_geometry):
+        with pytest.raises(BadData) as error:
+            draw(results)
+        assert str(error.value) == (
+            "The figure needs the class texts of model 'zero-shot', "
+            f"but the results hold none; {rule}"
+        )
+
+
+def test_the_gap_alone_needs_image_points(results: dict[str, Any]):
+    results["models"] = results["models"][:1]
+    del results["image_coordinates"]
+    assert {"modality_gap", "text_geometry"} & set(all_figures(results)) == {"text_geometry"}
+
+
+def test_nothing_to_draw_is_refused(results: dict[str, Any], tmp_path: Path):
+    without_splits(results)
+    for model in results["models"]:
+        for pool in (model, *model["groups"].values()):
+            del pool["metrics"]["ece_positive"]
+    with pytest.raises(BadData) as error:
+        draw_all(results, tmp_path / "figures")
+    assert str(error.value) == (
+        "Figures need calibration errors or the text geometry, but the results hold neither; "
+        "write them anew with 'ccr-diag analyze'."
+    )
+    assert not (tmp_path / "figures").exists()
+
+
+def test_every_metric_has_a_label_of_its_own():
+    assert set(LABELS) == set(REGISTRY)
+    assert len(set(LABELS.values())) == len(LABELS)
 
 
 # modality gap
@@ -346,17 +574,17 @@ def test_gap_draws_images_and_each_distinct_text_space_once(results: dict[str, A
         np.testing.assert_array_equal(points.get_offsets(), where)
         assert to_hex(points.get_edgecolor()[0]).upper() == LOOKS[model["name"]].colour
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    gap = results["models"][0]["geometry_summary"]["gap"]["mean"]
+    gap = results["models"][0]["geometry"]["summary"]["gap"]["value"]
     assert labels[:2] == ["images", f"zero-shot = zero-shot (prior bias): gap {gap:.3f}"]
-    bce = results["models"][2]["geometry_summary"]["gap"]
-    assert labels[2] == f"BCE: gap {bce['mean']:.3f} [{bce['low']:.3f}, {bce['high']:.3f}]"
+    bce = results["models"][2]["geometry"]["summary"]["gap"]
+    assert labels[2] == f"BCE: gap {bce['value']:.3f} [{bce['low']:.3f}, {bce['high']:.3f}]"
     assert len(labels) == 6
 
 
 def test_gap_marks_new_classes_open(results: dict[str, Any]):
     faces = with_gid(draw_modality_gap(results), "bce").get_facecolor()
     opened = [to_hex(face) == "#ffffff" for face in faces]
-    assert opened == [group == "new" for group in results["groups"]]
+    assert opened == [entry["group"] == "new" for entry in results["models"][0]["classes"]]
 
 
 def test_gap_page_has_common_axes_and_leads_from_zero_shot(results: dict[str, Any]):
@@ -403,15 +631,15 @@ def test_geometry_rows_show_means_intervals_and_classes(results: dict[str, Any])
         assert ax.get_ylim()[0] > ax.get_ylim()[1]  # first model on top
         for row, i in enumerate((0, 2, 3, 4, 5)):
             model = results["models"][i]
-            summary = model["geometry_summary"][name]
+            summary = model["geometry"]["summary"][name]
             point = with_gid(ax, f"{model['name']}/{name}")
-            assert point.get_xydata().tolist() == [[summary["mean"], row]]
+            assert point.get_xydata().tolist() == [[summary["value"], row]]
             assert point.get_color() == LOOKS[model["name"]].colour
             strip = with_gid(ax, f"{model['name']}/classes").get_offsets()
             np.testing.assert_array_equal(strip[:, 0], model["splits"][0]["geometry"][key])
             assert np.abs(strip[:, 1] - row).max() <= 0.25
         bars = [c for c in ax.collections if isinstance(c, mpl.collections.LineCollection)]
-        bce = results["models"][2]["geometry_summary"][name]
+        bce = results["models"][2]["geometry"]["summary"][name]
         np.testing.assert_allclose(bars[1].get_segments()[0][:, 0], [bce["low"], bce["high"]])
 
 
@@ -422,7 +650,7 @@ def test_geometry_needs_two_axes(results: dict[str, Any]):
 
 
 def test_geometry_names_a_missing_measure(results: dict[str, Any]):
-    del results["models"][0]["geometry_summary"]["NP@5"]
+    del results["models"][0]["geometry"]["summary"]["NP@5"]
     with pytest.raises(BadData) as error:
         draw_geometry(results)
     assert str(error.value) == (
@@ -439,7 +667,7 @@ def test_the_axes_passed_in_are_drawn_on(results: dict[str, Any]):
     a, b, c, d, e = figure.subplots(1, 5)
     assert draw_modality_gap(results, a) is a
     assert draw_reliability(BINS_OF_FIVE, b) is b
-    assert draw_frequency(results, "mAP", c) is c
+    assert draw_frequency(results, "map", c) is c
     assert draw_geometry(results, [d, e]) == (d, e)
     assert all(ax.has_data() for ax in figure.axes)
     assert [child.get_ylabel() for child in b.child_axes] == ["count"]
@@ -531,7 +759,7 @@ def test_no_text_of_a_lone_axes_covers_another_or_leaves_the_page(shared: dict[s
     axes = [
         draw_modality_gap(shared),
         draw_frequency(shared, "signed_error"),
-        draw_frequency(shared, "mAP"),
+        draw_frequency(shared, "map"),
         draw_geometry(shared)[0],
         draw_reliability(BINS_OF_FIVE, title="BCE"),
     ]
@@ -573,10 +801,10 @@ def write(path: Path, content: object) -> Path:
 
 
 def test_results_are_read_back_with_undefined_as_none(results: dict[str, Any], tmp_path: Path):
-    summary = results["models"][0]["summary"]["head"]["mAP"]
-    summary["mean"] = float("nan")
+    entry = results["models"][0]["groups"]["head"]["metrics"]["map"]
+    entry["value"] = float("nan")
     loaded = load_results(write(tmp_path / "results.json", results))
-    summary["mean"] = None
+    entry["value"] = None
     assert loaded == results
 
 
@@ -599,14 +827,14 @@ def test_a_file_that_is_not_json_is_named(tmp_path: Path):
         load_results(path)
 
 
-@pytest.mark.parametrize("content", [{}, {"schema": 2}, [], None])
+@pytest.mark.parametrize("content", [{}, {"schema_version": 2}, {"schema": 1}, [], None])
 def test_another_schema_is_refused(content: object, tmp_path: Path):
     path = write(tmp_path / "results.json", content)
-    found = content.get("schema") if isinstance(content, dict) else None
+    found = content.get("schema_version") if isinstance(content, dict) else None
     with pytest.raises(BadData) as error:
         load_results(path)
     assert str(error.value) == (
-        f"A results file must have schema 1, but {path} has {found!r}; "
+        f"A results file must have schema_version 1, but {path} has {found!r}; "
         "write it anew with 'ccr-diag analyze'."
     )
 
@@ -637,25 +865,29 @@ SPLIT = ("models", 1, "splits", 0)
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
-        (drop("classes"), "A results file needs 'definitions', 'bins', 'classes', 'groups', "
-         "'models', 'image_coordinates' in the file, but 'classes' is missing"),
-        (drop("groups", 0), "A results file needs 86 entries in 'groups', but has 85"),
+        (drop("models"), "A results file needs 'definitions', 'models' in the file, "
+         "but 'models' is missing"),
+        (drop("definitions", "n_bins"), "A results file needs 'preset', 'n_bins', 'interval', "
+         "'metrics' in 'definitions', but 'n_bins' is missing"),
+        (drop("models", 1, "classes", 0), "A results file needs 86 entries in 'classes' of model "
+         "'zero-shot (prior bias)', but has 85"),
         (set_to([], "models"),
          "A results file must hold at least one model, but 'models' is empty"),
-        (drop("models", 0, "label"), "A results file needs 'name', 'label', 'map_rule', 'splits', "
-         "'summary', 'geometry_summary' in a model, but 'label' is missing"),
-        (set_to([], "models", 0, "splits"),
-         "A model must have at least one split, but 'zero-shot' has none"),
+        (drop("models", 0, "label"), "A results file needs 'name', 'label', 'map_rule', "
+         "'n_images', 'n_classes', 'n_known', 'n_positive', 'effective_bins', 'metrics', "
+         "'reliability', 'groups', 'classes', 'geometry', 'findings', 'splits' in a model, "
+         "but 'label' is missing"),
         (set_to("bce", "models", 3, "name"), "Model names must differ, but they are zero-shot, "
          "zero-shot (prior bias), bce, bce, bce+ccr, bce (learned bias), ranking (prior bias)"),
         (drop(*SPLIT, "geometry", "coordinates_text", 0), "A results file needs 86 entries in "
          "'coordinates_text' of model 'zero-shot (prior bias)', but has 85"),
         (set_to(None, *SPLIT, "geometry", "divergence"), "A results file needs 86 entries in "
          "'divergence' of model 'zero-shot (prior bias)', but has NoneType"),
-        (drop(*SPLIT, "measurements", "reliability", "tail", "count", 0), "A results file needs 15 "
-         "entries in 'count' of group 'tail' of model 'zero-shot (prior bias)', but has 14"),
-        (set_to({"values": {}}, *SPLIT, "measurements"), "A results file needs 'values', "
-         "'reliability' in 'measurements' of model 'zero-shot (prior bias)', "
+        (drop(*SPLIT, "groups", "tail", "reliability", "positive", "count", 0),
+         "A results file needs 15 entries in 'count' of 'reliability', positive, of group 'tail' "
+         "of a split of model 'zero-shot (prior bias)', but has 14"),
+        (set_to({"metrics": {}}, *SPLIT, "groups", "tail"), "A results file needs 'metrics', "
+         "'reliability' in group 'tail' of a split of model 'zero-shot (prior bias)', "
          "but 'reliability' is missing"),
     ],
 )  # fmt: skip
@@ -677,8 +909,8 @@ def test_a_mean_bias_keeps_the_methods_colour_unless_the_plain_method_is_there_t
 @pytest.mark.parametrize(
     "change",
     [
-        {"classes": None},
-        {"bins": "x"},
+        {"definitions": None},
+        {"definitions": {"preset": "textbook", "n_bins": "x", "interval": "", "metrics": {}}},
         {"models": [{"name": "bce", "label": None}]},
         {"models": 3},
     ],

@@ -121,7 +121,8 @@ def test_dependencies_are_what_is_imported():
     code = [(ROOT / path).read_text() for path in sources("")]
     imported = {module.split(".")[0] for text in code for module in imports(text)}
     project = SETUP["project"]
-    lines = project["dependencies"] + project["optional-dependencies"]["openmoji"]
+    extras = project["optional-dependencies"]
+    lines = project["dependencies"] + extras["openmoji"] + extras["parquet"]
     names = [re.split("[<>=]", line)[0] for line in lines]
     declared = {IMPORT_NAMES.get(name, name) for name in names}
     assert imported - set(sys.stdlib_module_names) - {"ccr_diag"} == declared

@@ -24,7 +24,7 @@ from ccr_diag.data import load_dataset
 from ccr_diag.data.scenes import STYLES
 from ccr_diag.features import image_features
 from ccr_diag.finetune import finetune
-from ccr_diag.metrics.table import measure
+from ccr_diag.metrics.measurement import measure_predictions
 from ccr_diag.predict import predict, zero_shot_space
 from ccr_diag.report import percent, plain
 from ccr_diag.results import Results
@@ -84,15 +84,15 @@ def compare(runs: Sequence[Path], out: Path) -> Results:
 def ccr_table(results: Results) -> str:
     """One row a model: mAP and ECE of base and new classes, signed error by group, NP@5, ED."""
     columns = {
-        **{f"mAP {g}": (g, "mAP") for g in ("base", "new")},
+        **{f"mAP {g}": (g, "map") for g in ("base", "new")},
         **{f"ECE {g}": (g, "ece_positive") for g in ("base", "new")},
         **{f"signed {g}": (g, "signed_error") for g in ("head", "medium", "tail", "new")},
     }
     lines = [["model", *columns, "NP@5", "ED"]]
     for model in results["models"]:
-        shown = [percent(model["summary"][group][metric]) for group, metric in columns.values()]
-        geometry = [plain(model["geometry_summary"][name]) for name in ("NP@5", "ED")]
-        lines.append([model["label"], *shown, *geometry])
+        groups, geometry = model["groups"], model["geometry"]["summary"]
+        shown = [percent(groups[group]["metrics"][metric]) for group, metric in columns.values()]
+        lines.append([model["label"], *shown, *(plain(geometry[name]) for name in ("NP@5", "ED"))])
     return markdown(lines)
 
 
@@ -112,8 +112,9 @@ def zero_shot_by_style(run: Path) -> str:
     for style in STYLES:
         data = load_dataset(f"scenes:{style}", "test")
         features = image_features(backbone, data)
-        found = measure(predict(space, features, data, checkpoint.groups, {})).values
-        shown = [found[c]["mAP"] for c in columns] + [found[c]["ece_positive"] for c in columns[1:]]
+        said = predict(space, features, data, checkpoint.groups, {})
+        found = measure_predictions(said, n_bootstrap=0).values
+        shown = [found[c]["map"] for c in columns] + [found[c]["ece_positive"] for c in columns[1:]]
         lines.append([style, *(f"{100 * value:.1f}" for value in shown)])
     return markdown(lines)
 

@@ -1,0 +1,144 @@
+"""Predictions of any number of models in, the results that tables and figures show out.
+
+Predictions ──measure──► Measurement ──findings──► one record a model ──► results (see ``results``)
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ccr_diag.errors import BadConfig, BadData
+from ccr_diag.metrics.measurement import Measurement, definitions, measure_predictions
+from ccr_diag.metrics.presets import preset as find_preset
+from ccr_diag.metrics.proximity import proximity
+from ccr_diag.npy import open_npy
+from ccr_diag.predictions import Predictions
+from ccr_diag.records import definitions_record, model_record
+from ccr_diag.results import SCHEMA_VERSION, Results
+
+
+def results_of(
+    predictions: Sequence[Predictions],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    **options: Any,
+) -> Results:
+    """Every number about each of them, in the layout of ``results``.
+
+    Classes are listed in the order of the first. Models of the same name are numbered.
+
+    Args:
+        predictions: at least one.
+        progress: called with the models done and in all.
+        **options: of ``measure``.
+
+    Raises:
+        BadConfig: an option is out of range.
+        BadData: they are not about the same classes in the same groups.
+    """
+    _check_classes(predictions)
+    names = _unique([str(p.provenance["model"]) for p in predictions])
+    models, measured = [], []
+    for done, (name, p) in enumerate(zip(names, predictions, strict=True), start=1):
+        measured.append(measure_predictions(p, **options))
+        models.append(_model(name, p, measured[-1], predictions[0].class_names))
+        progress(done, len(predictions))
+    metrics = dict.fromkeys(key for m in measured for key in m.values["all"])
+    said = definitions_record(measured[0]) | {"metrics": definitions(list(metrics))}
+    return {"schema_version": SCHEMA_VERSION, "definitions": said, "models": models}
+
+
+def read_features(path: Path) -> Float[np.ndarray, "images dim"]:
+    """Image features from a ``.npy`` file.
+
+    Raises:
+        BadPredictions: the file is missing or damaged.
+        BadData: it holds no (images, dim) array of floating-point numbers.
+    """
+    features = open_npy(path)
+    if features.ndim != 2 or features.dtype.kind != "f":
+        raise BadData(
+            f"{path} must hold floating-point features of shape (images, dim), "
+            f"but holds {features.dtype} of shape {features.shape}."
+        )
+    return features
+
+
+def with_proximity(
+    predictions: Sequence[Predictions],
+    features: Float[np.ndarray, "rows dim"],
+    preset: str = "textbook",
+) -> list[Predictions]:
+    """The same predictions with the proximity of each image, which PIECE needs.
+
+    Args:
+        predictions: of the same images in the same order.
+        features: of these images.
+        preset: whose variant of proximity is taken.
+
+    Raises:
+        BadConfig: an unknown preset; predictions whose images differ or are in another order.
+        BadData: the number of rows, or the features, are wrong.
+    """
+    chosen = find_preset(preset)
+    for p in predictions:
+        if len(p.values) != len(features):
+            raise BadData(
+                f"Features need a row for each of the {len(p.values)} images, "
+                f"but there are {len(features)}."
+            )
+        if p.image_ids != predictions[0].image_ids:
+            raise BadConfig(
+                "Features belong to images in one order, but the image ids of the predictions "
+                "differ; measure those files one by one, each with its own features."
+            )
+    near = proximity(features, None, chosen.neighbours, chosen.proximity)
+    return [replace(p, proximity=near) for p in predictions]
+
+
+def _model(
+    name: str, predictions: Predictions, measured: Measurement, order: tuple[str, ...]
+) -> dict[str, Any]:
+    record = model_record(name, predictions.map, measured)
+    of_class = {entry["name"]: entry for entry in record["classes"]}
+    return record | {"label": name, "classes": [of_class[class_] for class_ in order]}
+
+
+def _check_classes(predictions: Sequence[Predictions]) -> None:
+    """The same classes in the same groups, in any order."""
+    first, *others = predictions
+    group_of = _group_of(first)
+    for i, other in enumerate(others, start=2):
+        theirs = _group_of(other)
+        lost = [name for name in group_of if name not in theirs]
+        extra = [name for name in theirs if name not in group_of]
+        if lost or extra:
+            where = "only in file 1" if lost else f"only in file {i}"
+            raise BadData(
+                "Files can only be shown side by side if they have the same classes, but "
+                f"{(lost or extra)[0]!r} is {where}; measure them one by one."
+            )
+        moved = [name for name in group_of if group_of[name] != theirs[name]]
+        if moved:
+            raise BadData(
+                "Files can only be shown side by side if each class is in one group, but "
+                f"{moved[0]!r} is in {group_of[moved[0]] or 'none'} in file 1 and in "
+                f"{theirs[moved[0]] or 'none'} in file {i}; state the groups by --groups."
+            )
+
+
+def _group_of(predictions: Predictions) -> dict[str, str | None]:
+    groups = predictions.groups or (None,) * len(predictions.class_names)
+    return dict(zip(predictions.class_names, groups, strict=True))
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """The second of a name becomes “name (2)”, and so on."""
+    found: list[str] = []
+    for name in names:
+        tries = (name if i == 1 else f"{name} ({i})" for i in range(1, len(names) + 2))
+        found.append(next(t for t in tries if t not in found))
+    return found

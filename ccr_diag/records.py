@@ -1,0 +1,182 @@
+"""Measurements and text geometry → the parts of a results file; its layout is in ``results``."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ccr_diag.arrays import ProbabilityMap
+from ccr_diag.findings import findings
+from ccr_diag.metrics.geometry import TextGeometry
+from ccr_diag.metrics.intervals import over_splits
+from ccr_diag.metrics.measurement import Measurement, definitions
+
+OVER_SPLITS = "95 % intervals: Student's t over splits"
+
+Plain = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """What was measured on one split of one model.
+
+    Args:
+        number: of the split.
+        map: from scores to probabilities.
+        measurement: of the predictions.
+        geometry: of the text space, against zero-shot.
+        gap: modality gap.
+        coordinates: of the classes, in the plane that all models share.
+    """
+
+    number: int
+    map: ProbabilityMap
+    measurement: Measurement
+    geometry: TextGeometry
+    gap: float
+    coordinates: Float[np.ndarray, "classes 2"]
+
+
+def interval_said(n_bootstrap: int, seed: int) -> str:
+    """What the intervals of a measurement are, in words."""
+    if not n_bootstrap:
+        return "no intervals, as there were no replicates"
+    return (
+        "95 % intervals: basic bootstrap over images "
+        f"(Poisson weights, {n_bootstrap} replicates, seed {seed})"
+    )
+
+
+def definitions_record(measurement: Measurement, *, several_splits: bool = False) -> Plain:
+    """What was chosen, how intervals were made, and what each metric is."""
+    chosen = measurement.definitions
+    drawn = interval_said(chosen["n_bootstrap"], chosen["seed"])
+    return chosen | {
+        "interval": OVER_SPLITS if several_splits else drawn,
+        "metrics": definitions(list(measurement.values["all"])),
+    }
+
+
+def model_record(
+    name: str,
+    map_: ProbabilityMap | None,
+    measurement: Measurement,
+    geometry: TextGeometry | None = None,
+) -> Plain:
+    """One model of one measurement.
+
+    Args:
+        name: unique among the models.
+        map_: how its scores became probabilities, if they did.
+        measurement: of its predictions.
+        geometry: of its text space, if there is one.
+    """
+    return {
+        "name": name,
+        "label": label(name),
+        "map": None if map_ is None else map_.as_dict(),
+        "map_rule": None if map_ is None else map_.rule,
+        **measurement.to_json(),
+        "geometry": {},
+        "findings": [_with_nulls(asdict(found)) for found in findings(measurement, geometry)],
+        "splits": [],
+    }
+
+
+def split_model_record(name: str, splits: Sequence[Split]) -> Plain:
+    """One model of one or more splits: means over them where there are several."""
+    first = splits[0]
+    record = model_record(name, first.map, first.measurement, first.geometry)
+    whole = [split.measurement.to_json() for split in splits]
+    if len(splits) > 1:
+        record |= _mean_record(whole)
+    summaries = [_geometry_summary(split) for split in splits]
+    return record | {
+        "geometry": {
+            "summary": {key: _mean([summary[key] for summary in summaries]) for key in summaries[0]}
+        },
+        "splits": [_split_record(*pair) for pair in zip(splits, whole, strict=True)],
+    }
+
+
+def label(name: str) -> str:
+    """A model's name as tables and figures show it: ``bce+ccr`` is “BCE + CCR”."""
+    shown = name.replace("+", " + ").replace("bce", "BCE").replace("ccr", "CCR")
+    return shown[0].upper() + shown[1:]
+
+
+def _with_nulls(content: Any) -> Any:
+    """Undefined numbers at any depth as None."""
+    if isinstance(content, dict):
+        return {key: _with_nulls(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_with_nulls(value) for value in content]
+    return None if isinstance(content, float) and np.isnan(content) else content
+
+
+def _mean_record(whole: Sequence[Plain]) -> Plain:
+    """The numbers of all, each group and each class, averaged over splits."""
+    first = whole[0]
+    groups = {
+        group: pool | {"metrics": _means([split["groups"][group]["metrics"] for split in whole])}
+        for group, pool in first["groups"].items()
+    }
+    classes = [
+        entry | {"metrics": _means([split["classes"][i]["metrics"] for split in whole])}
+        for i, entry in enumerate(first["classes"])
+    ]
+    means = _means([split["metrics"] for split in whole])
+    return {"metrics": means, "groups": groups, "classes": classes}
+
+
+def _means(metrics: Sequence[dict[str, Plain]]) -> dict[str, Plain]:
+    return {key: _mean([found[key]["value"] for found in metrics]) for key in metrics[0]}
+
+
+def _mean(values: Sequence[float | None]) -> Plain:
+    interval = over_splits(values)
+    return {"value": interval.mean, "low": interval.low, "high": interval.high}
+
+
+def _geometry_summary(split: Split) -> dict[str, float | None]:
+    found = split.geometry.summary
+    return {
+        "ED": found["ED"],
+        "NP@5": found["NP"],
+        "gap": split.gap,
+        "RBO": found["RBO"],
+        "kendall": found["kendall"],
+        "delta_ED": found["delta_ED"],
+        "pair_drift": found["pair_drift"],
+        "effective_rank": found["effective_rank"],
+    }
+
+
+def _split_record(split: Split, measured: Plain) -> Plain:
+    return {
+        "split": split.number,
+        "map": split.map.as_dict(),
+        "metrics": _values(measured["metrics"]),
+        "reliability": measured["reliability"],
+        "groups": {
+            group: {"metrics": _values(pool["metrics"]), "reliability": pool["reliability"]}
+            for group, pool in measured["groups"].items()
+        },
+        "classes": [
+            {"name": entry["name"], "metrics": _values(entry["metrics"])}
+            for entry in measured["classes"]
+        ],
+        "geometry": {
+            "divergence": split.geometry.divergence.tolist(),
+            "preservation": split.geometry.preservation.tolist(),
+            "gap": split.gap,
+            "coordinates_text": split.coordinates.tolist(),
+            "text": split.geometry.to_json(),
+        },
+    }
+
+
+def _values(metrics: dict[str, Plain]) -> dict[str, float | None]:
+    return {key: entry["value"] for key, entry in metrics.items()}

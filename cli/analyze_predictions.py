@@ -1,0 +1,63 @@
+"""``ccr-diag analyze predictions``: what anybody's probabilities are worth, from plain files."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import PATH
+from .prediction_files import (
+    bootstrap_option,
+    check_output,
+    input_options,
+    measure_options,
+    output_options,
+    read_files,
+    write,
+)
+from .progress import Progress
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
+@input_options
+@measure_options
+@bootstrap_option(default=200, least=0)
+@output_options
+def predictions(
+    files: tuple[Path, ...],
+    kind: str | None,
+    scale: float | None,
+    bias: float | None,
+    labels: Path | None,
+    class_names: Path | None,
+    groups: Path | None,
+    unlisted: str | None,
+    preset: str,
+    features: Path | None,
+    form: str,
+    output: Path,
+    overwrite: bool,
+    **options: Any,
+) -> None:
+    """Measure the predictions in each FILE.
+
+    A FILE is .npz (probs, logits or scores; labels; class_names), .npy, .parquet or .csv. What
+    the numbers are is declared by the name of the array or by an option, never guessed.
+
+    \b
+    ccr-diag analyze predictions model.npz
+    ccr-diag analyze predictions a.npy --logits --labels y.npy --format json -o results.json
+    """  # noqa: D301 (click wants the backspace itself)
+    check_output(output, overwrite, [*files, labels, class_names, groups, features])
+
+    from ccr_diag.measuring import results_of
+    from ccr_diag.report import render
+
+    read = read_files(
+        files, features, preset, kind=kind, scale=scale, bias=bias, labels=labels,
+        class_names=class_names, groups=groups, unlisted=unlisted,
+    )  # fmt: skip
+    results = results_of(read, partial(Progress(), "files"), preset=preset, **options)
+    write(render(results, form), output)
