@@ -8,6 +8,7 @@ from fractions import Fraction
 from functools import cache
 
 import numpy as np
+from scipy.integrate import trapezoid
 
 
 def exact_bin(p: np.floating, n_bins: int) -> int:
@@ -45,7 +46,7 @@ def entries(p, y, convention):
                 confidence.append(value)
                 outcome.append(label == 1)
             else:
-                confidence.append(max(value, 1 - value))
+                confidence.append(max(value, type(value)(1) - value))
                 outcome.append((value >= 0.5) == (label == 1))
     return confidence, outcome
 
@@ -139,7 +140,7 @@ def smooth_ece(confidence, outcome):
 
     def error(sigma):
         kernel = sum(np.exp(-square / (2 * sigma**2)) for square in apart)
-        return np.trapezoid(np.abs(kernel @ r), t) / (sigma * np.sqrt(2 * np.pi))
+        return trapezoid(np.abs(kernel @ r), t) / (sigma * np.sqrt(2 * np.pi))
 
     low, high = 1e-4, 1.0
     for _ in range(22):

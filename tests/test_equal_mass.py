@@ -59,7 +59,8 @@ def slow_edges(c, n_bins, method):
     c = np.sort(c)
     if method == "ranks":
         parts = np.array_split(c, n_bins)
-        return np.array([np.nextafter(np.append(c[:1], part)[-1], 2) for part in parts[:-1]])
+        edges = [np.nextafter(np.append(c[:1], part)[-1], 2) for part in parts[:-1]]
+        return np.maximum.accumulate(np.array(edges))  # an empty part ends where the one before did
     quantiles = np.percentile(c, np.arange(n_bins + 1) * 100 / n_bins, method=method)
     if method == "linear":
         return np.nextafter(quantiles[1:-1], 2)

@@ -5,6 +5,7 @@ import pytest
 import relplot
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.integrate import trapezoid
 from scipy.optimize import brentq
 from scipy.stats import norm
 
@@ -31,7 +32,7 @@ def slow_smece(p, y):
             for image in range(-6, 7):
                 for mirrored in (c, -c):
                     smoothed += (c - o) * norm.pdf(t, 2 * image + mirrored, sigma)
-        return np.trapezoid(np.abs(smoothed), t) / len(p)
+        return trapezoid(np.abs(smoothed), t) / len(p)
 
     return brentq(lambda sigma: error(sigma) - sigma, 1e-3, 1.0, xtol=1e-9)
 
