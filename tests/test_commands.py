@@ -158,7 +158,7 @@ def test_an_output_folder_is_not_touched_unasked(ccr, own, tmp_path):
 
 
 def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_numbers(ccr, own, tmp_path):
-    long = [*own, "--epochs", 60]
+    long = [*own, "--epochs", 300]  # time to be interrupted, also on a busy machine
     command = [
         sys.executable,
         "-m",
