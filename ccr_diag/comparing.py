@@ -10,8 +10,10 @@ from typing import Any
 from ccr_diag.alignment import align
 from ccr_diag.errors import BadConfig
 from ccr_diag.metrics.comparison import METHOD, By, Difference, compare, direction
-from ccr_diag.metrics.measurement import Measurement, definitions, measure_predictions
+from ccr_diag.metrics.engine import measure_predictions
+from ccr_diag.metrics.measurement import Measurement
 from ccr_diag.metrics.presets import preset
+from ccr_diag.metrics.registry import definitions
 from ccr_diag.predictions import Predictions
 
 SCHEMA_VERSION = 1

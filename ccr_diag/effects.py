@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64
 from scipy.special import bdtr, bdtrc, stdtr
-from scipy.stats import norm
+from scipy.stats import t as student
 
 from ccr_diag.metrics.association import Correlation
-from ccr_diag.metrics.intervals import LEVEL, basic_interval
-from ccr_diag.metrics.measurement import ALL, Measurement, bounds
+from ccr_diag.metrics.intervals import LEVEL, normal_interval
+from ccr_diag.metrics.measurement import ALL, Measurement
+from ccr_diag.metrics.registry import bounds
 
 CHANCE = 0.05
 FEWEST_IMAGES = 20
@@ -91,7 +92,7 @@ def of_difference(m: Measurement, first: str, second: str) -> Effect:
     drawn = m.replicates(first) - m.replicates(second)
     if drawn.size < 2 or not _enough(m):
         return Effect(ALL, value, np.nan, np.nan, 0.0, 0.0, np.nan)
-    low, high = basic_interval(np.asarray(value), drawn, (-np.inf, np.inf))
+    low, high = normal_interval(np.asarray(value), drawn, (-np.inf, np.inf))
     return Effect(ALL, value, float(low), float(high), 0.0, *_tested(value, drawn, 0.0, 0.0))
 
 
@@ -105,7 +106,7 @@ def signed_errors_of_classes(m: Measurement) -> list[Effect]:
     if "signed_error" not in m.class_drawn or not _enough(m):
         return []
     value, drawn = m.class_values["signed_error"], m.class_drawn["signed_error"]
-    low, high = basic_interval(value, drawn, bounds("signed_error"))
+    low, high = normal_interval(value, drawn, bounds("signed_error"))
     n, positives = np.maximum(m.n_known, 1), m.n_positive
     chance = np.clip(positives / n + np.nan_to_num(value), 0, 1)
     tails = bdtr(positives, n, chance), bdtrc(positives - 1, n, chance)
@@ -120,13 +121,14 @@ def signed_errors_of_classes(m: Measurement) -> list[Effect]:
 
 
 def of_correlation(name: str, found: Correlation) -> Effect:
-    """A correlation over classes against 0, normal on the scale of artanh r as its interval is."""
+    """A correlation over classes against 0, by Student on the scale of artanh r as its interval."""
     if found.value is None or found.low is None or found.high is None or found.n < FEWEST_CLASSES:
         value = np.nan if found.value is None else found.value
         return Effect(name, value, np.nan, np.nan, 0.0, 0.0, np.nan)
     half = (math.atanh(found.high) - math.atanh(found.low)) / 2
-    distance = abs(math.atanh(found.value)) * float(norm.ppf((1 + LEVEL) / 2)) / half
-    p = 2 * float(norm.sf(distance))
+    sd = half / float(student.ppf((1 + LEVEL) / 2, found.n - 2))
+    distance = abs(math.atanh(found.value)) / sd
+    p = 2 * float(student.sf(distance, found.n - 2))
     return Effect(name, found.value, found.low, found.high, 0.0, distance, p)
 
 
@@ -181,7 +183,7 @@ def _tested(
 ) -> tuple[float, float]:
     """Distance in standard deviations, and two-sided p by Student with replicates − 1 degrees.
 
-    The replicates' own bias is taken off, as in the basic interval: 2 · value − mean(drawn).
+    The replicates' own bias is taken off, as in the normal interval: 2 · value − mean(drawn).
     """
     drawn = drawn[~np.isnan(drawn)]
     if np.isnan(value) or drawn.size < 2:

@@ -12,9 +12,11 @@ import numpy as np
 from jaxtyping import Float
 
 from ccr_diag.errors import BadConfig, BadData
-from ccr_diag.metrics.measurement import Measurement, definitions, measure_predictions
+from ccr_diag.metrics.engine import measure_predictions
+from ccr_diag.metrics.measurement import Measurement
 from ccr_diag.metrics.presets import preset as find_preset
 from ccr_diag.metrics.proximity import proximity
+from ccr_diag.metrics.registry import definitions
 from ccr_diag.npy import open_npy
 from ccr_diag.predictions import Predictions
 from ccr_diag.records import definitions_record, model_record

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -66,11 +66,9 @@ def open_npy(path: Path, mmap: bool = True) -> np.ndarray:
     Raises:
         BadPredictions: the file is missing, damaged, shorter than it claims, or holds objects.
     """
-    if not path.is_file():
-        raise BadPredictions(f"There is no file at {path}; check the path.")
+    _require_file(path)
     with _damage_named(str(path)), path.open("rb") as file:
-        header = _header(file.read(HEADER_BYTES), path.stat().st_size)
-        mapped = _map(path, header, header.length)
+        mapped = _mapped(file, 0, path.stat().st_size)
     return mapped if mmap else np.array(mapped)
 
 
@@ -85,8 +83,7 @@ class Archive:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise BadPredictions(f"There is no file at {path}; check the path.")
+        _require_file(path)
         if not zipfile.is_zipfile(path):
             raise BadPredictions(
                 f"{path} must be an .npz archive, but is something else or cut short."
@@ -110,12 +107,7 @@ class Archive:
         Raises:
             BadPredictions: it is damaged, shorter than it claims, or holds objects.
         """
-        info = self._members[key]
-        with (
-            _damage_named(f"{key} in {self.path}"),
-            zipfile.ZipFile(self.path) as archive,
-            archive.open(info) as member,
-        ):
+        with self._open(key) as (info, member):
             return _header(member.read(HEADER_BYTES), info.file_size)
 
     def read(self, key: str) -> np.ndarray:
@@ -124,12 +116,7 @@ class Archive:
         Raises:
             BadPredictions: it is damaged, shorter than it claims, or holds objects.
         """
-        info = self._members[key]
-        with (
-            _damage_named(f"{key} in {self.path}"),
-            zipfile.ZipFile(self.path) as archive,
-            archive.open(info) as member,
-        ):
+        with self._open(key) as (info, member):
             # A lie about the size of the unpacked member is found before memory is asked for.
             _require_length(info.file_size, MAX_DEFLATE * (info.compress_size + 1), at_most=True)
             header = _header(member.read(HEADER_BYTES), info.file_size)
@@ -150,9 +137,25 @@ class Archive:
         with _damage_named(f"{key} in {self.path}"), self.path.open("rb") as file:
             start = _start(file, info)
             _require_length(start + info.file_size, self.path.stat().st_size, at_most=True)
-            header = _header(file.read(HEADER_BYTES), info.file_size)
+            mapped = _mapped(file, start, info.file_size)
             _check_sum(file, start, info)
-            return _map(self.path, header, start + header.length)
+            return mapped
+
+    @contextmanager
+    def _open(self, key: str) -> Iterator[tuple[zipfile.ZipInfo, IO[bytes]]]:
+        """A member of the archive and its bytes, unpacked as they are read."""
+        info = self._members[key]
+        with (
+            _damage_named(f"{key} in {self.path}"),
+            zipfile.ZipFile(self.path) as archive,
+            archive.open(info) as member,
+        ):
+            yield info, member
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise BadPredictions(f"There is no file at {path}; check the path.")
 
 
 @contextmanager
@@ -196,21 +199,24 @@ def _require_length(claimed: int, actual: int, at_most: bool = False) -> None:
         raise ValueError(f"it claims {claimed:,} bytes where there are {actual:,}")
 
 
-def _map(path: Path, header: Header, offset: int) -> np.ndarray:
+def _mapped(file: io.BufferedReader, start: int, length: int) -> np.ndarray:
+    """The array that stands, under its header, in these bytes of an open file."""
+    file.seek(start)
+    header = _header(file.read(HEADER_BYTES), length)
     order: Any = "F" if header.fortran else "C"
     if header.file_bytes == header.length:  # nothing to map
         return np.empty(header.shape, header.dtype, order)
-    return np.memmap(path, header.dtype, "r", offset, header.shape, order)
+    return np.memmap(file, header.dtype, "r", start + header.length, header.shape, order)
 
 
 def _start(file: io.BufferedReader, info: zipfile.ZipInfo) -> int:
-    """Go to the first byte of a stored member: behind its local header, name and extra field."""
+    """Place of the first byte of a stored member: behind its local header, name and extra field."""
     file.seek(info.header_offset)
     local = file.read(30)
     if local[:4] != b"PK\3\4" or len(local) < 30:
         raise ValueError("its entry in the archive is broken")
     name, extra = (int.from_bytes(local[i : i + 2], "little") for i in (26, 28))
-    return file.seek(info.header_offset + 30 + name + extra)
+    return info.header_offset + 30 + name + extra
 
 
 def _check_sum(file: io.BufferedReader, start: int, info: zipfile.ZipInfo) -> None:

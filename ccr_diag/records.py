@@ -11,7 +11,8 @@ from ccr_diag.arrays import ProbabilityMap
 from ccr_diag.findings import findings
 from ccr_diag.metrics.geometry import TextGeometry
 from ccr_diag.metrics.intervals import over_splits
-from ccr_diag.metrics.measurement import Measurement, definitions
+from ccr_diag.metrics.measurement import Measurement
+from ccr_diag.metrics.registry import definitions
 
 OVER_SPLITS = "95 % intervals: Student's t over splits"
 
@@ -26,7 +27,7 @@ class Split:
         number: of the split.
         map: from scores to probabilities.
         measurement: of the predictions.
-        geometry: of the text space, against zero-shot.
+        geometry: of the text space, against zero-shot; None of a single class.
         gap: modality gap.
         coordinates: of the classes, in the plane that all models share.
     """
@@ -34,7 +35,7 @@ class Split:
     number: int
     map: ProbabilityMap
     measurement: Measurement
-    geometry: TextGeometry
+    geometry: TextGeometry | None
     gap: float
     coordinates: Float[np.ndarray, "classes 2"]
 
@@ -44,8 +45,8 @@ def interval_said(n_bootstrap: int, seed: int) -> str:
     if not n_bootstrap:
         return "no intervals, as there were no replicates"
     return (
-        "95 % intervals: basic bootstrap over images "
-        f"(Poisson weights, {n_bootstrap} replicates, seed {seed})"
+        f"95 % bootstrap intervals over images ({n_bootstrap} half-samples, seed {seed}): of "
+        "calibration errors by test inversion, else normal and corrected for bias"
     )
 
 
@@ -92,11 +93,11 @@ def split_model_record(name: str, splits: Sequence[Split]) -> Plain:
     whole = [split.measurement.to_json() for split in splits]
     if len(splits) > 1:
         record |= _mean_record(whole)
-    summaries = [_geometry_summary(split) for split in splits]
+    summaries = [_geometry_summary(s.geometry, s.gap) for s in splits if s.geometry is not None]
+    if summaries:
+        means = {key: _mean([summary[key] for summary in summaries]) for key in summaries[0]}
+        record["geometry"] = {"summary": means}
     return record | {
-        "geometry": {
-            "summary": {key: _mean([summary[key] for summary in summaries]) for key in summaries[0]}
-        },
         "splits": [_split_record(*pair) for pair in zip(splits, whole, strict=True)],
     }
 
@@ -140,12 +141,12 @@ def _mean(values: Sequence[float | None]) -> Plain:
     return {"value": interval.mean, "low": interval.low, "high": interval.high}
 
 
-def _geometry_summary(split: Split) -> dict[str, float | None]:
-    found = split.geometry.summary
+def _geometry_summary(geometry: TextGeometry, gap: float) -> dict[str, float | None]:
+    found = geometry.summary
     return {
         "ED": found["ED"],
         "NP@5": found["NP"],
-        "gap": split.gap,
+        "gap": gap,
         "RBO": found["RBO"],
         "kendall": found["kendall"],
         "delta_ED": found["delta_ED"],
@@ -168,7 +169,9 @@ def _split_record(split: Split, measured: Plain) -> Plain:
             {"name": entry["name"], "metrics": _values(entry["metrics"])}
             for entry in measured["classes"]
         ],
-        "geometry": {
+        "geometry": {}
+        if split.geometry is None
+        else {
             "divergence": split.geometry.divergence.tolist(),
             "preservation": split.geometry.preservation.tolist(),
             "gap": split.gap,

@@ -195,14 +195,14 @@ def logistic_map(confidence, outcome):
     return theta
 
 
-def ece_after_logistic_map(confidence, outcome):
-    """ECE over 15 bins of the confidences so moved."""
+def ece_after_logistic_map(confidence, outcome, n_bins):
+    """ECE of the confidences so moved."""
     a, b = logistic_map(confidence, outcome)
     c = np.clip([float(c) for c in confidence], 1e-7, 1 - 1e-7)
     moved = 1 / (1 + np.exp(-(a * np.log(c / (1 - c)) + b)))
-    parts = [[] for _ in range(15)]
+    parts = [[] for _ in range(n_bins)]
     for m, o in zip(moved, outcome, strict=True):
-        parts[min(int(m * 15), 14)].append((m, o))
+        parts[min(int(m * n_bins), n_bins - 1)].append((m, o))
     return gap_sum(parts)
 
 
@@ -311,10 +311,11 @@ def measures(p, y, ranking, n_bins, called_top, threshold, nearness):
     found["l2_debiased_positive"] = np.sign(square) * abs(square) ** 0.5
     found["ece_sweep"] = sweep_ece(confidence, outcome)
     found["smece_positive"] = smooth_ece(confidence, outcome)
-    several = 0 < sum(outcome) < n
+    several = 0 < sum(outcome) < n and len(set(confidence)) > 1
     fit = logistic_map(confidence, outcome) if several else (np.nan, np.nan)
     found["calibration_slope"], found["calibration_intercept"] = fit
-    found["ece_after_platt"] = ece_after_logistic_map(confidence, outcome) if several else np.nan
+    left = ece_after_logistic_map(confidence, outcome, n_bins) if several else np.nan
+    found["ece_after_platt"] = left
     parts = brier_parts(confidence, outcome)
     names = ("brier_miscalibration", "brier_discrimination", "brier_uncertainty")
     found |= dict(zip(names, parts, strict=True))

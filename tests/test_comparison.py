@@ -60,8 +60,10 @@ def quick(p, y, groups=(), seed=0, replicates=200):
         {"n_bootstrap": replicates, "seed": seed},
         values,
         drawn,
+        {},
         of_class,
         class_drawn,
+        {},
         {},
     )
 
@@ -94,11 +96,12 @@ def test_numbers_follow_the_formulas(measured):
         d = b.value(metric) - a.value(metric)
         drawn = b.replicates(metric) - a.replicates(metric)
         assert (row.a, row.b, row.difference) == (a.value(metric), b.value(metric), d)
-        ends = 2 * d - np.quantile(drawn, [0.975, 0.025])
-        np.testing.assert_allclose([row.low, row.high], ends, rtol=1e-12)
-        np.testing.assert_allclose(row.sd, drawn.std(ddof=1), rtol=1e-12)
         n = a.n_positive.sum() if metric == "map" else 200
-        np.testing.assert_allclose(row.p, 2 * stats.t.sf(abs(d) / row.sd, n - 1), rtol=1e-9)
+        unbiased, sd = 2 * d - drawn.mean(), drawn.std(ddof=1)
+        ends = unbiased + stats.t.ppf([0.025, 0.975], n - 1) * sd
+        np.testing.assert_allclose([row.low, row.high], ends, rtol=1e-12)
+        np.testing.assert_allclose(row.sd, sd, rtol=1e-12)
+        np.testing.assert_allclose(row.p, 2 * stats.t.sf(abs(unbiased) / sd, n - 1), rtol=1e-9)
         assert row.p_holm == row.p
         assert (row.group, row.class_) == ("all", None)
     assert compare(a, b, "ece_positive")[0].verdict == "worse"
@@ -180,7 +183,7 @@ def test_equally_good_models_are_rarely_told_apart(null_cases, metric, by):
     found = [
         any(row.verdict != "cannot tell" for row in compare(*c, metric, by)) for c in null_cases
     ]
-    assert np.mean(found) <= 0.085
+    assert np.mean(found) <= 0.105  # 5 %, and three and a half standard errors of such a share
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,11 @@ from sklearn.calibration import calibration_curve
 from sklearn.preprocessing import KBinsDiscretizer
 
 from ccr_diag.errors import BadConfig, BadData
-from ccr_diag.metrics import equal_mass
+from ccr_diag.metrics import entries as pooled
 from ccr_diag.metrics.bins import ReliabilityBins
-from ccr_diag.metrics.equal_mass import (
-    METHODS,
-    RowSource,
-    equal_mass_bins,
-    fill_bins,
-    fill_replicates,
-)
+from ccr_diag.metrics.edge_bins import fill_bins, fill_replicates
+from ccr_diag.metrics.entries import RowSource
+from ccr_diag.metrics.equal_mass import METHODS, equal_mass_bins
 
 CONVENTIONS = ["positive", "decision"]
 FLOATS = [np.float16, np.float32, np.float64]
@@ -232,6 +228,14 @@ def test_order_of_images_and_classes_does_not_matter(convention):
     assert edges.tolist() == same.tolist()
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_negative_zero_is_zero(dtype):
+    p, y = column(np.array([0.5, -0.0, 0.5, -0.0], dtype), [0, 1, 0, 1])
+    bins, edges = equal_mass_bins(p, y, everything(p), 2)
+    assert edges.tolist() == [np.nextafter(0, 1)]
+    assert bins.sum_outcome.tolist() == [2, 0]
+
+
 def test_a_class_chosen_twice_counts_twice():
     p, y = drawn((50, 2))
     once, edges = equal_mass_bins(p, y, np.array([1]), 4)
@@ -242,7 +246,7 @@ def test_a_class_chosen_twice_counts_twice():
 def test_blocks_do_not_matter(monkeypatch):
     p, y = drawn((300, 5), np.float32)
     expected, edges = equal_mass_bins(p, y, everything(p))
-    monkeypatch.setattr(equal_mass, "BLOCK_ENTRIES", 35)
+    monkeypatch.setattr(pooled, "BLOCK_ENTRIES", 35)
     got, same = equal_mass_bins(p, y, everything(p))
     assert_same(got, expected)
     assert edges.tolist() == same.tolist()
@@ -260,7 +264,7 @@ def test_entries_that_differ_in_the_last_bits_are_told_apart(dtype):
 
 
 def test_memory_maps_and_lazy_sources_are_read_in_slices(tmp_path, monkeypatch):
-    monkeypatch.setattr(equal_mass, "BLOCK_ENTRIES", 64)
+    monkeypatch.setattr(pooled, "BLOCK_ENTRIES", 64)
     p, y = drawn((100, 4), np.float32)
     np.save(tmp_path / "p.npy", p)
     np.save(tmp_path / "y.npy", y)

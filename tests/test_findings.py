@@ -6,16 +6,27 @@ from functools import cache
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import expit
 
-from ccr_diag.effects import Effect, digits, of_correlation, of_metric, percent, told
-from ccr_diag.findings import MOST, TESTED, findings
+from ccr_diag.effects import (
+    Effect,
+    digits,
+    of_correlation,
+    of_difference,
+    of_metric,
+    percent,
+    signed_errors_of_classes,
+    told,
+)
+from ccr_diag.findings import TESTED, findings
 from ccr_diag.metrics import measure
 from ccr_diag.metrics.association import Correlation
 from ccr_diag.metrics.geometry import TextGeometry
 
 CLASSES = 12
 GROUPS = ("head",) * 4 + ("medium",) * 4 + ("tail",) * 4
+FOUR_GROUPS = ("head",) * 3 + ("medium",) * 3 + ("tail",) * 3 + ("new",) * 3
 COUNTS = np.round(np.logspace(3, 1, CLASSES)).astype(np.int64)
 IMAGES, DRAWS = 300, 40
 
@@ -78,6 +89,8 @@ def test_the_sentence_about_all_classes_reads_in_percent():
     assert first.text.startswith("All classes together are over-confident by ")
     assert f"[{low:.1f}, {high:.1f}]" in first.text
     assert f"average {mean_p:.1f} %" in first.text
+    positives = 100 * drawn(1)[1].mean()
+    assert f"positives {positives:.1f} %, {mean_p / positives:.2g} times as much" in first.text
 
 
 def test_a_single_group_that_leans_is_named_alone():
@@ -86,6 +99,45 @@ def test_a_single_group_that_leans_is_named_alone():
     groups = {f.evidence["group"] for f in found if f.evidence["rule"] == "signed_error"}
     assert "tail" in groups
     assert not groups & {"head", "medium"}
+
+
+def test_the_base_classes_are_no_group_of_their_own():
+    groups = ("head",) * 4 + ("medium",) * 4 + ("new",) * 4
+    m = measured(*drawn(1, shift=0.8), groups=groups)
+    assert "base" in m.values
+    said_of = {f.evidence.get("group") for f in findings(m)}
+    assert {"all", "head", "medium", "new"} <= said_of
+    assert "base" not in said_of
+
+
+def noise(seed=1, **moved):
+    """Standard deviation of the mean signed error of a calibrated model."""
+    p = drawn(seed, **moved)[0]
+    return np.sqrt((p * (1 - p)).sum()) / p.size
+
+
+def test_the_noise_of_a_signed_error_is_at_least_that_of_independent_labels():
+    m = case("over")
+    value = m.value("signed_error")
+    still = m.drawn["all"] | {"signed_error": np.full(DRAWS, value)}
+    found = findings(replace(m, drawn=m.drawn | {"all": still}))
+    f = next(f for f in found if f.evidence.get("group") == "all")
+    assert f.evidence["distance"] == pytest.approx(value / noise(shift=0.8))
+
+
+def test_p_is_adjusted_for_seven_kinds():
+    probs, labels = drawn(1, slope=0.8)
+    m = measured(probs, labels)
+    alone = of_metric(m, "calibration_slope", "all", 1.0).p
+    assert said(findings(m))["slope"].evidence["p"] == pytest.approx(7 * alone)
+
+
+def test_a_difference_is_tested_on_paired_replicates():
+    m = case("extreme")
+    value = m.value("ece_positive") - m.value("ece_after_platt")
+    pairs = m.drawn["all"]["ece_positive"] - m.drawn["all"]["ece_after_platt"]
+    effect = of_difference(m, "ece_positive", "ece_after_platt")
+    assert effect.distance == pytest.approx(abs(2 * value - pairs.mean()) / pairs.std(ddof=1))
 
 
 def test_one_group_is_not_said_twice():
@@ -98,6 +150,7 @@ def test_error_that_follows_class_frequency_is_told(sign, which):
     shift = sign * np.linspace(0, 2, CLASSES)
     f = said(findings(measured(*drawn(1, shift=shift))))["frequency_trend"]
     assert f"leans to {which}-confidence" in f.text
+    assert f"signed error {'rises' if sign > 0 else 'falls'} by" in f.text
     assert f.evidence["value"] * sign < 0
     assert f.evidence["signed_error_spearman"] * sign < 0
 
@@ -129,12 +182,15 @@ def test_what_platt_would_not_mend_is_not():
     m = case("extreme")
     same = {"ece_after_platt": m.values["all"]["ece_positive"]}
     again = {"ece_after_platt": m.drawn["all"]["ece_positive"]}
-    m = replace(
-        m,
-        values=m.values | {"all": m.values["all"] | same},
-        drawn=m.drawn | {"all": m.drawn["all"] | again},
-    )
-    assert "platt" not in said(findings(m))
+    for worse in (0.0, 0.05):
+        same["ece_after_platt"] += worse
+        again["ece_after_platt"] = again["ece_after_platt"] + worse
+        changed = replace(
+            m,
+            values=m.values | {"all": m.values["all"] | same},
+            drawn=m.drawn | {"all": m.drawn["all"] | again},
+        )
+        assert "platt" not in said(findings(changed))
 
 
 @pytest.mark.parametrize(("name", "which"), [("extreme", "extreme"), ("timid", "timid")])
@@ -150,9 +206,9 @@ def test_slope_is_silent_where_all_log_odds_are_moved_alike():
 
 def test_saturation_is_added_to_the_slope():
     assert "outermost" not in said(findings(case("extreme")))["slope"].text
-    f = said(findings(measured(*drawn(1, slope=30))))["slope"]
+    f = said(findings(measured(*drawn(1, slope=20))))["slope"]
     assert "lie in the outermost bins" in f.text
-    assert f.evidence["outermost_bins"] > 0.9
+    assert 0.9 < f.evidence["outermost_bins"] < 0.99
 
 
 def test_probabilities_below_the_class_prior_are_told():
@@ -196,6 +252,8 @@ def test_a_class_without_positives_is_no_proof_where_few_were_due():
     few, many = probs.copy(), probs.copy()
     few[:, 5], many[:, 5] = 2 / IMAGES, 60 / IMAGES
     assert "classes" not in said(findings(measured(few, labels)))
+    effect = signed_errors_of_classes(measured(few, labels))[5]
+    assert effect.p == pytest.approx(2 * (1 - 2 / IMAGES) ** IMAGES, rel=1e-6)
     named = said(findings(measured(many, labels)))["classes"].evidence["classes"]
     assert [entry["class"] for entry in named] == ["5"]
 
@@ -216,6 +274,8 @@ def test_holm_by_hand():
     found = {e.name: e.p for e in told([*effects, untested], 2)}
     assert found == pytest.approx({"0.001": 0.006, "0.01": 0.04, "0.02": 0.04})
     assert [e.name for e in told(effects, 2)] == ["0.001", "0.01", "0.02"]
+    further = [replace(effect, distance=effect.p) for effect in effects]
+    assert [e.name for e in told(further, 2)] == ["0.02", "0.01", "0.001"]
 
 
 def test_an_interval_around_neutral_is_silent_whatever_p():
@@ -254,6 +314,24 @@ def test_an_error_of_the_size_of_chance_cannot_be_told_from_none():
         assert entry["ece_positive"] == m.value("ece_positive", entry["group"])
     assert "as_calibrated" not in said(findings(case("over")))
     assert "as_calibrated" not in said(findings(measured(*drawn(1, shift=0.8), n_bootstrap=0)))
+
+
+@pytest.mark.parametrize(("deviations", "by_chance"), [(1.6, True), (1.7, False)])
+def test_an_error_of_chance_is_one_that_19_of_20_calibrated_files_stay_below(deviations, by_chance):
+    m = case("calibrated")
+    s = np.sqrt(1 - 2 / np.pi) * noise()
+    ece = m.value("ece_expected_positive") + deviations * s
+    row = m.values["all"] | {"ece_positive": ece}
+    f = said(findings(replace(m, values=m.values | {"all": row})))["as_calibrated"]
+    assert ("all" in {entry["group"] for entry in f.evidence["groups"]}) == by_chance
+
+
+def test_what_is_found_to_lean_is_not_called_calibrated():
+    m = case("over")
+    values = {pool: row | {"ece_expected_positive": 1.0} for pool, row in m.values.items()}
+    found = said(findings(replace(m, values=values)))
+    assert "signed_error" in found
+    assert "as_calibrated" not in found
 
 
 def test_classes_without_positives_are_counted_and_three_named():
@@ -305,6 +383,11 @@ def test_few_classes_prove_no_correlation():
     strong = {"method": "spearman", "value": 0.95, "low": 0.9, "high": 0.97}
     assert told([of_correlation("ED", Correlation(**strong, n=12))], 7)
     assert told([of_correlation("ED", Correlation(**strong, n=6))], 7) == []
+    half = 0.2 * stats.t.ppf(0.975, 10)
+    ends = {"low": np.tanh(np.arctanh(0.5) - half), "high": np.tanh(np.arctanh(0.5) + half)}
+    effect = of_correlation("ED", Correlation("spearman", 0.5, **ends, n=12))
+    assert effect.distance == pytest.approx(np.arctanh(0.5) / 0.2)
+    assert effect.p == pytest.approx(2 * stats.t.sf(effect.distance, 10))
     undefined = Correlation("spearman", None, None, None, 12)
     assert told([of_correlation("ED", undefined)], 7) == []
 
@@ -371,7 +454,7 @@ def test_at_most_ten_and_what_needs_no_test_stays():
     rng = np.random.default_rng(0)
     geometry = TextGeometry.compare(*rng.normal(size=(2, CLASSES, 40)))
     found = findings(measured(probs, labels), geometry)
-    assert len(found) == MOST
+    assert len(found) == 10
     rules = {f.evidence["rule"] for f in found}
     assert {"signed_error", "definitions", "without_positives", "rearranged"} <= rules
 
@@ -398,6 +481,8 @@ def test_the_bias_of_the_replicates_is_taken_off():
         drawn=m.drawn | {"all": m.drawn["all"] | {"brier": around}},
     )
     assert of_metric(moved, "brier").distance == pytest.approx(1.0)
+    assert of_metric(moved, "brier").p == pytest.approx(2 * stats.t.sf(1, 99))
+    assert of_metric(moved, "brier", neutral=0.04).distance == pytest.approx(3.0)
     assert of_metric(moved, "brier", least_sd=0.02).distance == pytest.approx(0.5)
 
 
@@ -426,8 +511,10 @@ def test_printed_numbers():
     ]  # fmt: skip
 
 
-def false_alarms(seeds, make, n, replicates):
-    files = (measured(*make(seed, n), n_bootstrap=replicates) for seed in range(seeds))
+def false_alarms(seeds, make, n, replicates, groups=GROUPS):
+    files = (
+        measured(*make(seed, n), n_bootstrap=replicates, groups=groups) for seed in range(seeds)
+    )
     return sum(bool(alarms(findings(m))) for m in files)
 
 
@@ -439,6 +526,33 @@ def class_prior(seed, n):
     probs = np.broadcast_to(expit(np.linspace(-1, -5, CLASSES)), (n, CLASSES)).copy()
     rng = np.random.default_rng(seed)
     return probs, (rng.random(probs.shape) < probs).astype(np.int8)
+
+
+def hanging_together(share):
+    """Calibrated entry by entry, with a random effect that all classes of an image share.
+
+    Labels are the signs of normal variables; ``share`` is their correlation within an image.
+    """
+
+    def make(seed, n):
+        probs = drawn(seed, n=n)[0]
+        rng = np.random.default_rng((seed, 1))
+        common, own = rng.normal(size=(n, 1)), rng.normal(size=probs.shape)
+        latent = np.sqrt(share) * common + np.sqrt(1 - share) * own
+        return probs, (stats.norm.cdf(latent) < probs).astype(np.int8)
+
+    return make
+
+
+def test_calibrated_files_whose_labels_hang_together_hardly_ever_raise_an_alarm():
+    assert false_alarms(8, hanging_together(0.5), 60, 50) <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_labels_that_hang_together_raise_alarms_in_at_most_6_of_100_files(share):
+    """Of 200 files in four groups."""
+    assert false_alarms(200, hanging_together(share), 150, 200, FOUR_GROUPS) <= 12
 
 
 def test_calibrated_files_hardly_ever_raise_an_alarm():

@@ -128,7 +128,10 @@ WIDTHS = r"^Embeddings must be \(rows, dim\) arrays of one width, but got shapes
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: embedding_divergence(np.ones((1, 3))), r"at least 2 classes, but got 1\.$"),
+        (
+            lambda: embedding_divergence(np.ones((1, 3))),
+            "but got 1; .* give more of them",
+        ),
         (lambda: embedding_divergence(np.zeros((3, 3))), "finite and not zero, but row 0 is not"),
         (lambda: embedding_divergence(np.array([[1.0], [np.nan]])), "but row 1 is not"),
         (
@@ -324,52 +327,6 @@ def test_the_gap_before_and_after_lies_in_one_plane(rng):
     np.testing.assert_array_equal(change.images, basis.coordinates(images[:500]))
     np.testing.assert_array_equal(change.texts_zero_shot, basis.coordinates(before))
     np.testing.assert_array_equal(change.texts_tuned, basis.coordinates(after))
-
-
-# correlations over classes
-
-
-@pytest.mark.parametrize("method", ["spearman", "pearson"])
-def test_correlation_matches_scipy(rng, method):
-    x = np.round(rng.normal(size=40), 1)
-    y = x + rng.normal(size=40)
-    y[3], x[5] = np.nan, np.inf
-    keep = np.isfinite(x) & np.isfinite(y)
-    function = {"spearman": stats.spearmanr, "pearson": stats.pearsonr}[method]
-    got = correlate(x, y, method)
-    assert got.value == pytest.approx(function(x[keep], y[keep]).statistic)
-    assert (got.n, got.method) == (38, method)
-    assert -1 < got.low < got.value < got.high < 1
-    again = correlate(y, x, method)
-    assert (again.value, again.n) == (pytest.approx(got.value), 38)
-    flipped = correlate(x, -y, method)
-    assert (flipped.low, flipped.high) == (pytest.approx(-got.high), pytest.approx(-got.low))
-
-
-def test_correlation_where_there_is_none_to_speak_of():
-    line = np.arange(5.0)
-    perfect = correlate(line, line**3)
-    assert (perfect.value, perfect.low, perfect.high) == (pytest.approx(1), None, None)
-    assert correlate(line, np.full(5, 0.1)).value is None
-    assert correlate(np.full(10, 0.1), np.arange(10.0), "pearson").value is None
-    assert correlate(line[:1], line[:1]).value is None
-    few = correlate(np.array([1.0, 3, 2]), line[:3])
-    assert (few.value, few.low, few.n) == (pytest.approx(0.5), None, 3)
-    with pytest.raises(BadConfig, match="one of spearman, pearson, but got 'tau'"):
-        correlate(line, line, "tau")
-    with pytest.raises(BadData, match="but got 5 of one and 4 of the other"):
-        correlate(line, line[:4])
-
-
-@pytest.mark.parametrize(("method", "truth"), [("pearson", 0.6), ("spearman", 0.582)])
-def test_intervals_of_correlations_cover(method, truth):
-    rng = np.random.default_rng(11)
-    hits = 0
-    for _ in range(400):
-        x = rng.normal(size=60)
-        got = correlate(x, 0.6 * x + 0.8 * rng.normal(size=60), method)
-        hits += got.low <= truth <= got.high
-    assert 0.92 <= hits / 400 <= 0.98
 
 
 # the record

@@ -6,7 +6,8 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
 from ccr_diag.metrics.bins import ReliabilityBins
-from ccr_diag.metrics.recalibration import ece_after_platt, platt
+from ccr_diag.metrics.calibration import ece
+from ccr_diag.metrics.recalibration import mapped, platt
 
 
 def exact_cells(p, y):
@@ -22,6 +23,10 @@ def distorted(slope, intercept, n=3000, seed=0):
     rng = np.random.default_rng(seed)
     p = expit(rng.normal(-1, 2, n))
     return p, (rng.random(n) < expit(slope * logit(p) + intercept)).astype(int)
+
+
+def after_platt(cells, n_bins=15):
+    return mapped(cells, *platt(cells), n_bins)
 
 
 CASES = [(1, 0), (0.4, -2), (2.5, 1), (-0.5, 0), (0.05, -4)]
@@ -53,7 +58,7 @@ def test_the_map_that_made_the_outcomes_is_found():
     cells = ReliabilityBins(count, count * c, count * expit(0.3 * x - 1), count * c * (1 - c))
     slope, intercept = platt(cells)
     assert (slope, intercept) == (pytest.approx(0.3, abs=1e-6), pytest.approx(-1, abs=1e-6))
-    assert ece_after_platt(cells) == pytest.approx(0, abs=1e-6)
+    assert ece(after_platt(cells)) == pytest.approx(0, abs=1e-6)
 
 
 def test_certain_and_wrong_confidences_are_fitted():
@@ -70,21 +75,22 @@ def test_separable_outcomes_have_a_finite_map(gap, left):
     slope, intercept = platt(cells)
     assert np.isfinite([slope, intercept]).all()
     assert slope > 1
-    assert ece_after_platt(cells) < left
+    assert ece(after_platt(cells)) < left
 
 
-def test_equal_confidences_leave_the_slope_nearest_to_1():
-    slope, intercept = platt(exact_cells([0.3] * 10, [1] * 2 + [0] * 8))
-    assert expit(slope * logit(0.3) + intercept) == pytest.approx(0.2, abs=1e-6)
-    offset = logit(0.2) - logit(0.3)  # least (a − 1)² + b² with (a − 1) · logit .3 + b = offset
-    assert slope - 1 == pytest.approx(offset * logit(0.3) / (1 + logit(0.3) ** 2), abs=1e-5)
+def test_equal_confidences_have_no_slope():
+    cells = exact_cells([0.3] * 10, [1] * 2 + [0] * 8)
+    assert np.isnan(platt(cells)).all()
+    empty = after_platt(cells)
+    assert not empty.count.any()
+    assert np.isnan(ece(empty))
 
 
 @pytest.mark.parametrize("y", [[0, 0, 0], [1, 1, 1]])
 def test_outcomes_that_are_all_alike_have_no_map(y):
     cells = exact_cells([0.1, 0.5, 0.9], y)
     assert np.isnan(platt(cells)).all()
-    assert np.isnan(ece_after_platt(cells))
+    assert np.isnan(ece(after_platt(cells)))
 
 
 def test_far_off_confidences_do_not_upset_the_steps():
@@ -104,7 +110,14 @@ def test_what_is_left_is_the_ece_of_the_mapped_entries():
     moved = expit(slope * logit(p) + intercept)
     index = np.minimum((moved * 10).astype(int), 9)
     gaps = [abs((moved - y)[index == b].sum()) for b in range(10)]
-    assert ece_after_platt(exact_cells(p, y), 10) == pytest.approx(sum(gaps) / len(y), abs=1e-9)
+    bins = after_platt(exact_cells(p, y), 10)
+    for b in range(10):
+        here = moved[index == b]
+        assert bins.count[b] == len(here)
+        assert bins.sum_confidence[b] == pytest.approx(here.sum())
+        assert bins.sum_outcome[b] == y[index == b].sum()
+        assert bins.sum_variance[b] == pytest.approx((here * (1 - here)).sum())
+    assert ece(after_platt(exact_cells(p, y), 10)) == pytest.approx(sum(gaps) / len(y), abs=1e-9)
 
 
 def test_batches_are_fitted_one_by_one():
@@ -116,11 +129,11 @@ def test_batches_are_fitted_one_by_one():
     hits[1, 2] = 0
     cells = ReliabilityBins(count, count * p, hits, count * p * (1 - p))
     slope, intercept = platt(cells)
-    left = ece_after_platt(cells)
+    left = ece(after_platt(cells))
     assert slope.shape == intercept.shape == left.shape == (2, 3)
     assert np.isnan([slope[0, 1], slope[1, 2], left[0, 1], left[1, 2]]).all()
     for index in np.ndindex(2, 3):
-        alone = [*platt(cells[index]), ece_after_platt(cells[index])]
+        alone = [*platt(cells[index]), ece(after_platt(cells[index]))]
         together = [slope[index], intercept[index], left[index]]
         np.testing.assert_allclose(together, alone, rtol=1e-6)
 

@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from ccr_diag.metrics.bins import ReliabilityBins
-from ccr_diag.metrics.smooth import smece
+from ccr_diag.metrics.smooth import smece, smece_at
 
 
 def exact_cells(p, y):
@@ -132,3 +132,19 @@ def test_mirroring_and_doubling_change_nothing(pairs):
     value = smece(exact_cells(p, y))
     assert smece(exact_cells(1 - p, ~y)) == pytest.approx(value, abs=1e-6)
     assert smece(exact_cells(np.tile(p, 2), np.tile(y, 2))) == pytest.approx(value, abs=1e-6)
+
+
+def test_a_given_bandwidth_lies_below_its_error_exactly_where_smooth_ece_does():
+    rng = np.random.default_rng(8)
+    count = rng.integers(0, 30, (5, 400)).astype(float)
+    c = np.sort(rng.random((5, 400)), axis=1)
+    hits = rng.binomial(count.astype(int), c**1.3).astype(float)
+    cells = ReliabilityBins(count, count * c, hits, count * c * (1 - c))
+    error = smece(cells)
+    for share in (0.5, 0.99, 1.01, 2.0):
+        for row in range(5):
+            sigma = float(share * error[row])
+            assert (smece_at(cells[row], sigma) > sigma) == (share < 1)
+            assert smece_at(cells[row], float(error[row])) == pytest.approx(error[row], abs=1e-6)
+    empty = ReliabilityBins(*np.zeros((4, 400)))
+    assert np.isnan(smece_at(empty, 0.1))

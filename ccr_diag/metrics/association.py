@@ -4,15 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float64
-from scipy.stats import norm, rankdata
+from scipy.stats import rankdata
+from scipy.stats import t as student
 
 from ccr_diag.errors import BadConfig, BadData
 from ccr_diag.metrics.intervals import LEVEL
+from ccr_diag.metrics.neighbourhoods import row_blocks
 
 METHODS = ("spearman", "pearson")
 FEWEST = 4  # classes that an interval needs
-REPLICATES = 400
-LARGEST = 1 - 1e-7  # a replicate of few classes may be exactly ±1
+ROUNDING = 1e-12  # a coefficient this near to ±1 is ±1
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Correlation:
     Args:
         method: ``spearman`` or ``pearson``.
         value: the coefficient; None for fewer than 2 classes or a constant quantity.
-        low: lower end; None for fewer than 4 classes or a coefficient of exactly ±1.
+        low: lower end; None for fewer than 4 classes, a coefficient of exactly ±1, or a quantity
+            that is constant but for one class.
         high: upper end.
         n: classes used.
     """
@@ -38,25 +40,24 @@ def correlate(
     first: Float[np.ndarray, " classes"],
     second: Float[np.ndarray, " others"],
     method: str = "spearman",
-    seed: int = 0,
 ) -> Correlation:
     """R = Σ x y / √(Σ x² · Σ y²) of centred values, or of centred mid-ranks for Spearman's.
 
-    The interval is tanh(artanh r ± z_{0.975} · s), s the standard deviation of artanh r over 400
-    draws of the classes with replacement: classes are of unequal noise, for which the textbook
-    s = 1/√(n − 3) is too short.
+    The interval is tanh(artanh r ± t_{0.975, n−2} · s), with s of the jackknife,
+    s² = (n − 1)/n · Σ_i (r_(i) − r̄)² / (1 − r²)² and r_(i) the coefficient without class i. Classes
+    are of unequal noise, for which the textbook s = 1/√(n − 3) is too short. The spread is taken of
+    r, not of artanh r: without the one class that disagrees r may be ±1.
 
     Args:
         first: a quantity of each class; where either is not finite, the class is left out.
         second: another quantity of the same classes.
         method: ``spearman`` or ``pearson``.
-        seed: of the draws.
 
     Raises:
         BadConfig: an unknown method.
         BadData: unequal numbers of classes.
 
-    Source: Efron and Tibshirani 1993, chapter 12, on Fisher's scale.
+    Source: Efron and Tibshirani 1993, chapter 11, on Fisher's scale.
     """
     if method not in METHODS:
         raise BadConfig(f"The correlation must be one of {', '.join(METHODS)}, but got {method!r}.")
@@ -68,26 +69,46 @@ def correlate(
     both = np.stack([first, second]).astype(np.float64)
     both = both[:, np.isfinite(both).all(axis=0)]
     n = both.shape[1]
-    value = float(_coefficient(both, method)) if n > 1 else np.nan
-    if np.isnan(value):
+    ranked = method == "spearman"
+    values = rankdata(both, axis=-1) if ranked else both
+    r = float(_coefficient(values)) if n > 1 else np.nan
+    if np.isnan(r):
         return Correlation(method, None, None, None, n)
-    if n < FEWEST or abs(value) > LARGEST:
-        return Correlation(method, value, None, None, n)
-    draws = np.random.default_rng(seed).integers(n, size=(REPLICATES, n))
-    replicates = _coefficient(both[:, draws], method)
-    z = np.arctanh(np.clip(replicates[~np.isnan(replicates)], -LARGEST, LARGEST))
-    half = norm.ppf((1 + LEVEL) / 2) * z.std(ddof=1)
-    low, high = np.tanh(np.arctanh(value) + np.array([-half, half]))
-    return Correlation(method, value, float(low), float(high), n)
+    if n < FEWEST or abs(r) > 1 - ROUNDING:
+        return Correlation(method, r, None, None, n)
+    left = _without_each(values, ranked)
+    s = np.sqrt((n - 1) / n * np.square(left - left.mean()).sum()) / (1 - r * r)
+    if np.isnan(s):
+        return Correlation(method, r, None, None, n)
+    half = student.ppf((1 + LEVEL) / 2, n - 2) * s
+    low, high = np.tanh(np.arctanh(r) + np.array([-half, half]))
+    return Correlation(method, r, float(low), float(high), n)
 
 
-def _coefficient(
-    both: Float64[np.ndarray, "2 *draws classes"], method: str
-) -> Float64[np.ndarray, "*draws"]:
-    values = rankdata(both, axis=-1) if method == "spearman" else both
+def _coefficient(values: Float64[np.ndarray, "2 *batch classes"]) -> Float64[np.ndarray, "*batch"]:
+    """Of values or ranks along the last axis; NaN where either is constant."""
     constant = (values == values[..., :1]).all(axis=-1).any(axis=0)
     x, y = values - values.mean(axis=-1, keepdims=True)
     size = np.sqrt(np.square(x).sum(axis=-1) * np.square(y).sum(axis=-1))
     defined = ~constant & (size > 0)
     r = np.divide((x * y).sum(axis=-1), size, out=np.full(size.shape, np.nan), where=defined)
     return np.asarray(np.clip(r, -1, 1))
+
+
+def _without_each(
+    values: Float64[np.ndarray, "2 classes"], ranked: bool
+) -> Float64[np.ndarray, " classes"]:
+    """r_(i), the coefficient without class i.
+
+    Ranks need no sorting again: those above class i come down by 1, those tied with it by 1/2.
+    """
+    n = values.shape[1]
+    found = []
+    for rows in row_blocks(n):
+        i = np.arange(n)[rows, None]
+        others = np.arange(n - 1) + (np.arange(n - 1) >= i)
+        left = values[:, others]
+        if ranked:
+            left -= (1 + np.sign(left - values[:, i])) / 2
+        found.append(_coefficient(left))
+    return np.concatenate(found)

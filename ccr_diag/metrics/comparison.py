@@ -13,9 +13,9 @@ from jaxtyping import Float64, Int64
 from scipy.stats import t as student
 
 from ccr_diag.errors import BadConfig, BadData, nearest
-from ccr_diag.metrics.intervals import LEVEL, basic_interval
-from ccr_diag.metrics.measurement import ALL, Measurement, bounds, definitions
-from ccr_diag.metrics.registry import HARMONIC, METRICS, TREND
+from ccr_diag.metrics.intervals import LEVEL, moments
+from ccr_diag.metrics.measurement import ALL, Measurement
+from ccr_diag.metrics.registry import HARMONIC, METRICS, TREND, bounds, definitions
 
 By = Literal["group", "class"]
 Verdict = Literal["better", "worse", "cannot tell"]
@@ -24,10 +24,11 @@ IDEAL = {"zero": 0.0, "one": 1.0}
 OF_POSITIVES = ("map", "recall_macro", "f1_macro", "cf1", "cf1_top_k", "accuracy_balanced")
 ROUNDING = 1e-12  # a smaller spread, relative to the values, is none
 METHOD = (
-    "Paired bootstrap over images: 95 % basic interval of B − A (where 0 or 1 is ideal, of the "
-    "distances from it); two-sided p of Student's t of the difference over its standard deviation "
-    "in the replicates, Holm-corrected over the rows of a metric (not over metrics). A verdict "
-    "needs a corrected p below 0.05 and an interval without 0."
+    "Paired bootstrap over images: B − A (where 0 or 1 is ideal, of the distances from it), less "
+    "its bias in the replicates, against its standard deviation there; 95 % interval and two-sided "
+    "p by Student's t, p Holm-corrected over the rows of a metric (not over metrics). A verdict "
+    "needs a corrected p below 0.05 and, by a calibration error, a worse model whose own interval "
+    "lies above 0."
 )
 
 
@@ -78,16 +79,19 @@ def compare(a: Measurement, b: Measurement, metric: str, by: By | None = None) -
     With d = s(b) − s(a) on all images and d* in the replicates, where s(v) = v, or |v − ideal|
     where 0 or 1 is ideal::
 
-        interval  [2d − q_{0.975}(d*), 2d − q_{0.025}(d*)]
-        p         P(|T_{n−1}| ≥ |d| / sd d*), n images with a known label, or with a positive
+        u         d − (mean d* − d), the difference less its bias
+        interval  u ± t_{0.975, n−1} · sd d*
+        p         P(|T_{n−1}| ≥ |u| / sd d*), n images with a known label, or with a positive
                   one where a metric lives on these
 
     p comes from the spread of the replicates, not from counting them: R replicates resolve no p
     below 2/R, which Holm's correction over many classes would need. |v − ideal| has a kink, at
     which the bootstrap fails; in the replicates it is replaced by its tangent at v.
 
-    Binned errors of models whose probabilities are unequally spread have unequal sampling parts,
-    which a paired difference does not cancel: prefer ``l2_debiased_positive`` for those.
+    Of a calibration error a part is chance, a larger one where probabilities are less extreme; it
+    does not cancel in a difference. So a model is called worse by such an error only if its own
+    interval lies above 0: one that may be calibrated is not worse than another. Of two that both
+    are off, the part remains: prefer ``l2_debiased_positive``, which is free of it.
 
     Args:
         a: the one.
@@ -101,7 +105,7 @@ def compare(a: Measurement, b: Measurement, metric: str, by: By | None = None) -
             no replicates; the two were not measured alike.
         BadData: the two are not of the same images, classes or groups.
 
-    Source: the basic interval of Davison and Hinkley 1997, §5.2; Holm 1979.
+    Source: the normal interval of Davison and Hinkley 1997, §5.2; Holm 1979.
     """
     better = direction(metric)
     _check_alike(a, b)
@@ -112,13 +116,13 @@ def compare(a: Measurement, b: Measurement, metric: str, by: By | None = None) -
         raise BadConfig(f"A comparison needs replicates, but {metric} was measured without.")
     losses = [_distance(v, d, better) for v, d in zip(values, drawn, strict=True)]
     d, d_drawn = (losses[1][i] - losses[0][i] for i in range(2))
-    least, most = bounds(metric)
-    low, high = basic_interval(d, d_drawn, (least - most, most - least))
     size = np.abs(values).max(axis=0)
-    sd, p = _significance(d, d_drawn, size, _sample_sizes(a, metric, rows))
-    columns = np.stack([*values, d, low, high, sd, p, holm(p)], axis=1)
+    low, high, sd, p = _significance(d, d_drawn, size, _sample_sizes(a, metric, rows))
+    least, most = bounds(metric)
+    low, high = np.clip([low, high], least - most, most - least)
+    columns = np.stack([*values, d, low, high, sd, p, holm(p)], axis=1).tolist()
     return [
-        _difference(metric, better, row, numbers)
+        _difference((a, b), metric, better, row, numbers)
         for row, numbers in zip(rows, columns, strict=True)
     ]
 
@@ -184,21 +188,19 @@ def _significance(
     drawn: Float64[np.ndarray, "rows replicates"],
     size: Float64[np.ndarray, " rows"],
     n: Int64[np.ndarray, " rows"],
-) -> tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]:
-    """Sd and p; NaN where d is, or is undefined in every other replicate or more.
+) -> tuple[Float64[np.ndarray, " rows"], ...]:
+    """Interval, sd and p; NaN where d is, or is undefined in every other replicate or more.
 
     p is 1 where nothing differs and where there is one image alone, which shows no spread.
     """
-    there = ~np.isnan(drawn)
-    defined = there.mean(axis=1) > 0.5
-    count = np.maximum(there.sum(axis=1), 2)
-    mean = np.where(there, drawn, 0.0).sum(axis=1) / count
-    squares = np.square(np.where(there, drawn - mean[:, None], 0.0)).sum(axis=1)
-    sd = np.where(defined, np.sqrt(squares / (count - 1)), np.nan)
-    least = ROUNDING * size
-    z = np.divide(np.abs(d), sd, out=np.where(np.abs(d) > least, np.inf, 0.0), where=sd > least)
-    p = np.where(n > 1, 2 * student.sf(z, np.maximum(n - 1, 1)), 1.0)
-    return sd, np.where(defined & ~np.isnan(d), p, np.nan)
+    defined = ((~np.isnan(drawn)).mean(axis=1) > 0.5) & ~np.isnan(d)
+    mean, sd = (np.where(defined, moment, np.nan) for moment in moments(drawn))
+    unbiased, freedom = 2 * d - mean, np.maximum(n - 1, 1)
+    half = student.ppf((1 + LEVEL) / 2, freedom) * sd
+    off, least = np.abs(unbiased), ROUNDING * size
+    z = np.divide(off, sd, out=np.where(off > least, np.inf, 0.0), where=sd > least)
+    p = np.where(n > 1, np.where(defined, 2 * student.sf(z, freedom), np.nan), 1.0)
+    return unbiased - half, unbiased + half, sd, np.where(np.isnan(d), np.nan, p)
 
 
 def _sample_sizes(
@@ -214,13 +216,25 @@ def _sample_sizes(
 
 
 def _difference(
-    metric: str, better: str, row: tuple[str, str | None], numbers: Float64[np.ndarray, " 8"]
+    models: tuple[Measurement, Measurement],
+    metric: str,
+    better: str,
+    row: tuple[str, str | None],
+    numbers: list[float],
 ) -> Difference:
-    a, b, difference, low, high, sd, p, p_holm = (float(x) for x in numbers)
+    a, b, difference, low, high, sd, p, p_holm = numbers
     verdict: Verdict = "cannot tell"
-    if p_holm < 1 - LEVEL and (low > 0 or high < 0):
-        verdict = "better" if (low > 0) == (better == "higher") else "worse"
+    if p_holm < 1 - LEVEL and _surely_off(models[difference > 0], metric, row):
+        verdict = "better" if (difference > 0) == (better == "higher") else "worse"
     return Difference(metric, *row, a, b, difference, low, high, sd, p, p_holm, verdict)
+
+
+def _surely_off(worse: Measurement, metric: str, row: tuple[str, str | None]) -> bool:
+    """Whether a calibration error of the seemingly worse model lies above 0; of others always."""
+    if metric not in METRICS or not METRICS[metric].distance:
+        return True
+    ends = worse.interval(metric, *row)
+    return ends is not None and ends[0] > 0
 
 
 def _check_alike(a: Measurement, b: Measurement) -> None:

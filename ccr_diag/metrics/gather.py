@@ -17,15 +17,20 @@ from ccr_diag.metrics.accumulate import Accumulator
 from ccr_diag.metrics.bins import ReliabilityBins
 from ccr_diag.metrics.cells import CELLS, as_bins, cell_slots
 from ccr_diag.metrics.discrimination import Confusion, average_precision, keep_top
-from ccr_diag.metrics.equal_mass import Convention, equal_mass_bins, fill_replicates
+from ccr_diag.metrics.edge_bins import fill_replicates
+from ccr_diag.metrics.equal_mass import equal_mass_bins
+from ccr_diag.metrics.evidence import Evidence
 from ccr_diag.metrics.intervals import image_weights
+from ccr_diag.metrics.inversion import Curve, curves, inverted_interval, standard_noise
+from ccr_diag.metrics.order_keys import Convention
 from ccr_diag.metrics.presets import Preset
-from ccr_diag.metrics.registry import METRICS, Evidence
+from ccr_diag.metrics.registry import METRICS
 from ccr_diag.metrics.scoring import ScoreSums
 from ccr_diag.metrics.tables import SIDES, Tables, checked_blocks, plain, uniform_slots
 
 CONVENTIONS: tuple[Convention, ...] = ("positive", "decision")
 DRAWN_BYTES = 2**27  # of the replicates' tables that are kept at once
+CLASSWISE = "ece_positive"  # of each class; their mean is classwise ECE
 COLUMN_BYTES = 2**27  # of the columns that are ranked together
 DRAWN_ENTRIES = 2**18  # entries per step of the equal-mass replicates
 THREADS = 2  # at work at once; each holds tables of its own
@@ -102,6 +107,19 @@ class ByClass:
 
 
 @dataclass(frozen=True, eq=False)
+class ClassIntervals:
+    """Intervals by inversion of each class's calibration errors.
+
+    Args:
+        ends: metric → lower and upper ends.
+        ece: curves of ECE (positive), whose mean over classes is classwise ECE.
+    """
+
+    ends: dict[str, Float64[np.ndarray, "2 classes"]]
+    ece: list[Curve]
+
+
+@dataclass(frozen=True, eq=False)
 class Shared:
     """What one more pass over all classes gives, on all images or in the replicates.
 
@@ -120,24 +138,28 @@ class Shared:
     subset: dict[str, tuple[Float64[np.ndarray, "*batch"], Float64[np.ndarray, "*batch"]]]
 
 
-def gather(task: Task) -> Iterator["Gathered"]:
-    """The evidence on all images and then, if asked for, in the replicates.
+def gather(task: Task) -> tuple[list["Gathered"], ClassIntervals]:
+    """The evidence on all images and, if asked for, in the replicates; the intervals of classes.
 
     Raises:
         BadData: a probability outside [0, 1] or NaN, a label that is none, unequal shapes.
     """
-    shared, by_class = _shared(task), _by_class(task)  # large tables, one after the other
+    shared = _shared(task)  # large tables, one after the other
+    by_class, intervals = _by_class(task)
     with ThreadPoolExecutor(THREADS) as threads:
         mass = {pool: threads.submit(_equal_mass, task, pool) for pool in task.pools}
         precision = threads.submit(_precision, task)
-    for drawn in range(2 if task.replicates else 1):
-        yield Gathered(
+    found = [
+        Gathered(
             task,
             by_class[drawn],
             shared[drawn],
             precision.result()[drawn],
             {pool: both.result()[drawn] for pool, both in mass.items()},
         )
+        for drawn in range(2 if task.replicates else 1)
+    ]
+    return found, intervals
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +188,7 @@ class Gathered:
             top_counts=self._top_counts(mask, counts),
             scores=self._scores(mask),
             precision=self.precision[mask],
-            classwise=self.by_class.values["ece_positive"][mask],
+            classwise=self.by_class.values[CLASSWISE][mask],
             subset=self.shared.subset[pool],
         )
 
@@ -198,12 +220,13 @@ class Gathered:
         return Confusion(hit, called - hit, positives - hit, negatives - (called - hit))
 
 
-def _by_class(task: Task) -> list[ByClass]:
+def _by_class(task: Task) -> tuple[list[ByClass], ClassIntervals]:
     """Class tables, for as many classes at once as fit; the replicates' are reduced at once."""
     n_classes = task.probs.shape[1]
     per_class = SIDES * task.n_bins * 4 * max(task.replicates, 1) * 8
     step = max(1, DRAWN_BYTES // per_class)
     parts: list[list[ByClass]] = []
+    intervals: list[ClassIntervals] = []
     for start in range(0, n_classes, step):
         columns = slice(start, min(start + step, n_classes))
         width = columns.stop - start
@@ -212,8 +235,39 @@ def _by_class(task: Task) -> list[ByClass]:
             slot = uniform_slots(p, task.n_bins)
             found.add(plain(p), y, slot, np.arange(width), None, weights)
         both = (found.sums, found.drawn) if task.replicates else (found.sums,)
-        parts.append([_reduced(Tables.from_sums(sums), task.group[columns], task) for sums in both])
-    return [_joined(list(part)) for part in zip(*parts, strict=True)]
+        tables = [Tables.from_sums(sums) for sums in both]
+        parts.append([_reduced(part, task.group[columns], task) for part in tables])
+        if task.replicates:
+            intervals.append(_class_intervals(tables[0], tables[1], columns, task))
+    by_class = [_joined(list(part)) for part in zip(*parts, strict=True)]
+    return by_class, _joined_intervals(intervals) if intervals else ClassIntervals({}, [])
+
+
+def _class_intervals(tables: Tables, drawn: Tables, columns: slice, task: Task) -> ClassIntervals:
+    classes = range(columns.start, columns.stop)
+    noise = standard_noise(task.seed, classes, task.replicates, task.n_bins)
+    ends, ece = {}, list[Curve]()
+    for needs in CONVENTIONS:
+        bins, of_drawn = getattr(tables, needs), getattr(drawn, needs)
+        metrics = {
+            key: metric
+            for key, metric in METRICS.items()
+            if metric.distance and metric.per_class and metric.needs == needs
+        }
+        found = curves({k: m.function for k, m in metrics.items()}, bins, of_drawn, noise)
+        for key, metric in metrics.items():
+            value = np.asarray(metric.function(bins), dtype=np.float64)
+            ends[key] = inverted_interval(value, found[key], metric.bounds[1])
+        ece = found.get(CLASSWISE, ece)
+    return ClassIntervals(ends, ece)
+
+
+def _joined_intervals(parts: list[ClassIntervals]) -> ClassIntervals:
+    families = zip(*(part.ece for part in parts), strict=True)
+    return ClassIntervals(
+        {key: np.concatenate([part.ends[key] for part in parts], axis=1) for key in parts[0].ends},
+        [Curve.joined(family) for family in families],
+    )
 
 
 def _reduced(tables: Tables, group: Int64[np.ndarray, " classes"], task: Task) -> ByClass:
@@ -342,15 +396,19 @@ def _whole_images(
 def _precision(task: Task) -> list[Float64[np.ndarray, " classes *batch"]]:
     """Average precision of each class, on all images and in the replicates."""
     n_images, n_classes = task.probs.shape
-    value, drawn = np.empty(n_classes), np.empty((n_classes, task.replicates))
     step = max(1, COLUMN_BYTES // (8 * n_images))  # a file is read once for many classes
-    for start in range(0, n_classes, step):
-        columns = slice(start, start + step)
-        ranking = np.ascontiguousarray(plain(task.ranking[:, columns]).T)
-        labels = np.ascontiguousarray(task.labels[:, columns].T)
-        for c, (s, y) in enumerate(zip(ranking, labels, strict=True), start):
-            value[c], drawn[c] = average_precision(s, y, task.weights)
-    return [value, drawn]
+    parts = [_precision_of(task, slice(start, start + step)) for start in range(0, n_classes, step)]
+    return [np.concatenate(both) for both in zip(*parts, strict=True)]
+
+
+def _precision_of(
+    task: Task, columns: slice
+) -> tuple[Float64[np.ndarray, " classes"], Float64[np.ndarray, "classes replicates"]]:
+    ranking = np.ascontiguousarray(plain(task.ranking[:, columns]).T)
+    labels = np.ascontiguousarray(task.labels[:, columns].T)
+    found = [average_precision(s, y, task.weights) for s, y in zip(ranking, labels, strict=True)]
+    values, drawn = zip(*found, strict=True)
+    return np.array(values), np.stack(drawn)
 
 
 def _equal_mass(task: Task, pool: str) -> list[dict[str, ReliabilityBins]]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, UInt8
-from scipy.stats import poisson
+from scipy.stats import norm
 from scipy.stats import t as student
 
 LEVEL = 0.95
-_STEPS = 2**16  # how finely a draw is resolved
+WORD = 64  # images per word of random bits
 
 
 @dataclass(frozen=True)
@@ -56,54 +56,65 @@ def over_splits(values: Sequence[float | None]) -> Interval:
 def image_weights(
     seed: int, replicates: int, start: int, stop: int
 ) -> UInt8[np.ndarray, "images replicates"]:
-    """How often each replicate drew the images start … stop − 1: independent Poisson(1) numbers.
+    """Whether each replicate drew the images start … stop − 1: each with chance ½, on its own.
+
+    A replicate is a random half of the images. Twice its weights have mean 1 and variance 1, as the
+    bootstrap's have, so it errs around the whole as the whole around the truth; and no image comes
+    twice, which a ranking would show as a tie.
 
     A replicate is a stream of its own, entered at any image: the same whatever the blocks.
 
     Args:
         seed: of the whole bootstrap.
         replicates: number of columns.
-        start: first image, a multiple of 4.
+        start: first image, a multiple of 64.
         stop: end.
 
-    Source: the Poisson bootstrap, Hanley and MacGibbon 2006.
+    Source: half-samples, McCarthy 1969; as bootstrap weights, "double or nothing", Owen and Eckles
+        2012.
     """
-    count = poisson.cdf(np.arange(12), 1.0) * _STEPS
-    times = np.searchsorted(count, np.arange(_STEPS) + 0.5).astype(np.uint8)
-    words = -(-(stop - start) // 4)  # four draws of 16 bits a word
+    words = -(-(stop - start) // WORD)
     weights = np.empty((stop - start, replicates), dtype=np.uint8)
     for replicate in range(replicates):
-        stream = np.random.PCG64(np.random.SeedSequence((seed, replicate))).advance(start // 4)
-        draws = stream.random_raw(words).view(np.uint16)
-        weights[:, replicate] = times[draws[: stop - start]]
+        stream = np.random.PCG64(np.random.SeedSequence((seed, replicate))).advance(start // WORD)
+        bits = np.unpackbits(stream.random_raw(words).astype("<u8").view(np.uint8))
+        weights[:, replicate] = bits[: stop - start]
     return weights
 
 
-def basic_interval(
+def normal_interval(
     value: Float64[np.ndarray, "*batch"],
     drawn: Float64[np.ndarray, "*batch replicates"],
     bounds: tuple[float, float],
 ) -> tuple[Float64[np.ndarray, "*batch"], Float64[np.ndarray, "*batch"]]:
-    """Ends of the basic (reverse percentile) interval, [2v − q_{0.975}, 2v − q_{0.025}].
+    """Ends of v − (d̄ − v) ± z_{0.975} · sd(d), with d the replicates and d̄ their mean.
 
-    A replicate errs from the value as the value errs from the truth. Calibration errors are biased
-    upwards, and replicates twice; the basic interval takes that back, the percentile interval keeps
-    it. It may therefore lie below the value itself.
+    A replicate errs from the value as the value errs from the truth; what the replicates show as
+    bias is taken off.
 
     Args:
-        value: on all images.
-        drawn: in each replicate; undefined ones (NaN) are left out.
+        value: v, on all images.
+        drawn: d, in each replicate; undefined ones (NaN) are left out.
         bounds: of the measure; the ends are kept inside.
 
     Returns:
         Lower and upper ends, NaN where fewer than 2 replicates are defined.
 
-    Source: Davison and Hinkley 1997, §5.2.
+    Source: Davison and Hinkley 1997, §5.2 (the normal interval, corrected for bias).
     """
-    enough = (~np.isnan(drawn)).sum(axis=-1) >= 2
-    tails = ((1 + LEVEL) / 2, (1 - LEVEL) / 2)
-    filled = np.where(enough[..., None], drawn, 0.0)  # all-NaN slices would warn
-    low, high = (2 * value - np.nanquantile(filled, tail, axis=-1) for tail in tails)
-    ends = np.clip([low, high], *bounds)
-    low_high = np.where(enough & ~np.isnan(value), ends, np.nan)
-    return low_high[0, ...], low_high[1, ...]
+    mean, sd = moments(drawn)
+    half = norm.ppf((1 + LEVEL) / 2) * sd
+    low, high = (np.clip(2 * value - mean + side, *bounds) for side in (-half, half))
+    return np.asarray(low), np.asarray(high)
+
+
+def moments(
+    drawn: Float64[np.ndarray, "*batch replicates"],
+) -> tuple[Float64[np.ndarray, "*batch"], Float64[np.ndarray, "*batch"]]:
+    """Mean and standard deviation (n − 1) of the defined replicates, NaN for fewer than 2."""
+    there = ~np.isnan(drawn)
+    n = there.sum(axis=-1)
+    mean = np.where(there, drawn, 0.0).sum(axis=-1) / np.maximum(n, 1)
+    squares = np.square(np.where(there, drawn - mean[..., None], 0.0)).sum(axis=-1)
+    sd = np.sqrt(squares / np.maximum(n - 1, 1))
+    return np.where(n >= 2, mean, np.nan), np.where(n >= 2, sd, np.nan)

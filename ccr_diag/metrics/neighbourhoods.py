@@ -141,7 +141,10 @@ def nearest_classes(text: Float[np.ndarray, "classes dim"], k: int) -> Int[np.nd
         raise BadConfig(f"The number of neighbours must be at least 1, but got {k}.")
     n = len(text)
     if n < 2:
-        raise BadData(f"Neighbours need at least 2 classes, but got {n}.")
+        raise BadData(
+            f"Neighbours need at least 2 classes, but got {n}; the geometry of a text space is "
+            "between its classes, so give more of them."
+        )
     unit = unit_rows(text)
     return np.concatenate([_nearest(unit, rows, min(k, n - 1)) for rows in row_blocks(n)])
 

@@ -1,5 +1,7 @@
 """What two numbers could mend: the logistic map of the confidences that fits the outcomes best."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float64, Num
 from scipy.special import expit, logit
@@ -25,14 +27,14 @@ def platt(cells: ReliabilityBins) -> tuple[Values, Values]:
     timid, and b which way they lean. The cells' mean confidences c_k are kept within
     [1e-7, 1 − 1e-7]. Minimised by Newton steps, halved until they improve:
     Σ_k [n_k log(1 + e^{z_k}) − o_k z_k] + 5e-7 · [(a − 1)² + b²], z_k = a · logit c_k + b.
-    The last term keeps a and b finite where confidence separates the outcomes, and a at its nearest
-    to 1 where all confidences are equal; elsewhere it is far below the noise.
+    The last term keeps a and b finite where confidence separates the outcomes; elsewhere it is far
+    below the noise.
 
     Args:
         cells: fine reliability bins.
 
     Returns:
-        a and b, NaN where all outcomes are alike or there is no entry.
+        a and b, NaN where all outcomes or all confidences are alike, or there is no entry.
 
     Source: Cox 1958 (calibration slope and intercept); Platt 1999, without his smoothed targets.
     """
@@ -45,35 +47,44 @@ def platt(cells: ReliabilityBins) -> tuple[Values, Values]:
         outcome[:, used],
     )
     positives, n = outcome.sum(axis=1), count.sum(axis=1)
-    both = (positives > 0) & (positives < n)
+    there = count > 0
+    highest = np.where(there, x, -np.inf).max(axis=1, initial=-np.inf)
+    differ = np.where(there, x, np.inf).min(axis=1, initial=np.inf) < highest
+    both = (positives > 0) & (positives < n) & differ
     slope, intercept = np.full(len(x), np.nan), np.full(len(x), np.nan)
     if both.any():
         slope[both], intercept[both] = _fit(x[both], count[both], outcome[both])
     return slope.reshape(batch), intercept.reshape(batch)
 
 
-def ece_after_platt(cells: ReliabilityBins, n_bins: int = 15) -> Values:
-    """ECE (equal-width) that is left when the cells are moved by their own ``platt`` map.
-
-    Fitted and measured on the same entries: with two parameters the optimism is of the order of
-    1/n. NaN where there is no map.
+def mapped(
+    cells: ReliabilityBins, slope: Values, intercept: Values, n_bins: int
+) -> ReliabilityBins:
+    """Equal-width bins of the cells, each cell moved to σ(slope · logit c + intercept).
 
     Args:
         cells: fine reliability bins.
-        n_bins: bins of equal width that the moved cells fall in.
-
-    Source: Platt 1999; Guo et al. 2017.
+        slope: of ``platt``; where it is NaN, the bins are empty.
+        intercept: of ``platt``.
+        n_bins: bins.
     """
-    slope, intercept = platt(cells)
-    moved = expit(slope[..., None] * _log_odds(cells) + intercept[..., None])
-    moved = np.where(np.isnan(moved), 0, moved).reshape(-1, moved.shape[-1])
-    index = np.minimum((moved * n_bins).astype(np.int64), n_bins - 1)
-    index += n_bins * np.arange(len(moved))[:, None]
-    gap = cells.count.reshape(moved.shape) * moved - cells.sum_outcome.reshape(moved.shape)
-    sums = np.bincount(index.ravel(), gap.ravel(), len(moved) * n_bins).reshape(-1, n_bins)
-    n = cells.count.sum(axis=-1)
-    error = np.abs(sums).sum(axis=1).reshape(slope.shape) / np.maximum(n, 1)
-    return np.where(np.isnan(slope), np.nan, error)
+    confidence = expit(slope[..., None] * _log_odds(cells) + intercept[..., None])
+    there = ~np.isnan(confidence)
+    index = np.minimum((np.where(there, confidence, 0) * n_bins).astype(np.int64), n_bins - 1)
+    rows = index.reshape(-1, index.shape[-1])
+    rows = rows + n_bins * np.arange(len(rows))[:, None]
+    shape = (*index.shape[:-1], n_bins)
+    count = np.where(there, cells.count, 0)
+    sums = (
+        np.bincount(rows.ravel(), np.nan_to_num(part).ravel(), math.prod(shape)).reshape(shape)
+        for part in (
+            count,
+            count * confidence,
+            np.where(there, cells.sum_outcome, 0),
+            count * confidence * (1 - confidence),
+        )
+    )
+    return ReliabilityBins(*sums)
 
 
 def _log_odds(cells: ReliabilityBins) -> Float64[np.ndarray, "*batch cells"]:

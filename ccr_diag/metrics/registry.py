@@ -3,61 +3,18 @@
 Tables, figures, files and tests read it from here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float64, Num
+from jaxtyping import Float64
 
-from ccr_diag.metrics import calibration, discrimination, recalibration, scoring, smooth, sweep
-from ccr_diag.metrics.bins import ReliabilityBins
-from ccr_diag.metrics.discrimination import Confusion
+from ccr_diag.metrics import calibration, discrimination, scoring, smooth, sweep
+from ccr_diag.metrics.evidence import Evidence
 from ccr_diag.metrics.scoring import ScoreSums
 
 Values = Float64[np.ndarray, "*batch"]
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """What the numbers of some classes are computed from; None where it was not gathered.
-
-    Bins are pooled over the classes; counts, scores, precision and ``classwise`` keep them as first
-    axis. Replicates, if any, are an axis after it.
-
-    Args:
-        positive: equal-width bins, confidence p against y.
-        decision: equal-width bins, confidence max(p, 1 − p) against "the decision is right".
-        called: ``positive`` over entries with p ≥ 0.5.
-        top: ``positive`` over the k most probable classes of each image.
-        above: ``positive`` over entries with p at least the threshold.
-        mass_positive: equal-mass bins, positive.
-        mass_decision: equal-mass bins, decision.
-        cells: fine cells, positive.
-        proximity: joint bins of proximity and decision confidence, flattened.
-        classwise: ECE (positive) of each class.
-        counts: decisions p ≥ 0.5.
-        top_counts: decisions "among the k most probable".
-        scores: sums of squared errors and log losses.
-        precision: average precision.
-        subset: images whose known labels are all decided right, and images with a known label.
-    """
-
-    positive: ReliabilityBins
-    decision: ReliabilityBins
-    called: ReliabilityBins
-    counts: Confusion
-    scores: ScoreSums
-    precision: Float64[np.ndarray, " classes *batch"]
-    classwise: Float64[np.ndarray, " classes *batch"] | None = None
-    top: ReliabilityBins | None = None
-    above: ReliabilityBins | None = None
-    mass_positive: ReliabilityBins | None = None
-    mass_decision: ReliabilityBins | None = None
-    cells: ReliabilityBins | None = None
-    proximity: ReliabilityBins | None = None
-    top_counts: Confusion | None = None
-    subset: tuple[Num[np.ndarray, "*batch"], Num[np.ndarray, "*batch"]] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +30,8 @@ class Metric:
         source: where it comes from.
         per_class: also given for each class alone.
         drawn: whether it has a bootstrap interval.
+        distance: whether it is a size of gaps, which chance alone makes larger; its interval is
+            then found by inversion.
     """
 
     function: Callable[[Any], Values]
@@ -83,6 +42,7 @@ class Metric:
     source: str
     per_class: bool = False
     drawn: bool = True
+    distance: bool = False
 
     def value(self, evidence: Evidence) -> Values | None:
         """The number, or None where its evidence was not gathered."""
@@ -108,11 +68,13 @@ _ECE = "Σ share of the bin × |confidence − frequency|"
 METRICS: dict[str, Metric] = {
     "ece_positive": Metric(
         calibration.ece, "positive", "lower", _UNIT,
-        f"{_ECE}; equal-width bins of p against y over all known entries", _NAEINI, True,
+        f"{_ECE}; equal-width bins of p against y over all known entries",
+        _NAEINI, True, distance=True,
     ),
     "ece_decision": Metric(
         calibration.ece, "decision", "lower", _UNIT,
-        f"{_ECE}; equal-width bins of max(p, 1 − p) against “decision right”", _GUO, True,
+        f"{_ECE}; equal-width bins of max(p, 1 − p) against “decision right”",
+        _GUO, True, distance=True,
     ),
     "ece_expected_positive": Metric(
         calibration.expected_ece, "positive", "none", _UNIT,
@@ -126,85 +88,89 @@ METRICS: dict[str, Metric] = {
     ),
     "ece_classwise": Metric(
         discrimination.mean_over_classes, "classwise", "lower", _UNIT,
-        "mean over classes of their ECE (positive)", "Kull et al. 2019",
+        "mean over classes of their ECE (positive)", "Kull et al. 2019", distance=True,
     ),
     "ece_sweep": Metric(
         sweep.ece_sweep, "cells", "lower", _UNIT,
         "ECE (positive) over as many equal-mass bins as keep the frequencies rising",
-        "Roelofs et al. 2022",
+        "Roelofs et al. 2022", distance=True,
     ),
     "ece_top_k": Metric(
         calibration.ece, "top", "lower", _UNIT,
         "ECE (positive) over the k most probable classes of each image", "Ullah 2024",
+         distance=True,
     ),
     "ece_thresholded": Metric(
         calibration.ece, "above", "lower", _UNIT,
-        "ECE (positive) over entries with p at least the threshold", _NIXON,
+        "ECE (positive) over entries with p at least the threshold", _NIXON, distance=True,
     ),
     "ece_called": Metric(
         calibration.ece, "called", "lower", _UNIT,
-        "ECE (positive) over entries with p ≥ 0.5", "predicted positives",
+        "ECE (positive) over entries with p ≥ 0.5", "predicted positives", distance=True,
     ),
     "ace_positive": Metric(
         calibration.ece, "mass_positive", "lower", _UNIT,
-        f"{_ECE}; equal-mass bins of p against y", _NIXON,
+        f"{_ECE}; equal-mass bins of p against y", _NIXON, distance=True,
     ),
     "ace_decision": Metric(
         calibration.ece, "mass_decision", "lower", _UNIT,
-        f"{_ECE}; equal-mass bins of max(p, 1 − p) against “decision right”", _NIXON,
+        f"{_ECE}; equal-mass bins of max(p, 1 − p) against “decision right”", _NIXON, distance=True,
     ),
     "mce_positive": Metric(
         calibration.mce, "positive", "lower", _UNIT,
-        "largest |confidence − frequency| of a bin (positive)", _NAEINI, True,
+        "largest |confidence − frequency| of a bin (positive)", _NAEINI, True, distance=True,
     ),
     "mce_decision": Metric(
         calibration.mce, "decision", "lower", _UNIT,
-        "largest |confidence − frequency| of a bin (decision)", _NAEINI, True,
+        "largest |confidence − frequency| of a bin (decision)", _NAEINI, True, distance=True,
     ),
     "mce_weighted_positive": Metric(
         calibration.weighted_mce, "positive", "lower", _UNIT,
-        "largest share of the bin × |confidence − frequency| (positive)", _XIONG, True,
+        "largest share of the bin × |confidence − frequency| (positive)",
+        _XIONG, True, distance=True,
     ),
     "mce_weighted_decision": Metric(
         calibration.weighted_mce, "decision", "lower", _UNIT,
-        "largest share of the bin × |confidence − frequency| (decision)", _XIONG, True,
+        "largest share of the bin × |confidence − frequency| (decision)",
+        _XIONG, True, distance=True,
     ),
     "rmsce_positive": Metric(
         calibration.rmsce, "positive", "lower", _UNIT,
-        "√Σ share of the bin × (confidence − frequency)² (positive)", "Hendrycks et al. 2019", True,
+        "√Σ share of the bin × (confidence − frequency)² (positive)", "Hendrycks et al. 2019",
+        True, distance=True,
     ),
     "l2_debiased_positive": Metric(
         calibration.l2_debiased, "positive", "zero", _SIGNED,
         "signed root of the squared ℓ2 error less its expected sampling part (positive); around 0 "
-        "for a calibrated model", "Bröcker 2012; Kumar et al. 2019", True,
+        "for a calibrated model", "Bröcker 2012; Kumar et al. 2019", True, distance=True,
     ),
     "piece_decision": Metric(
         calibration.ece, "proximity", "lower", _UNIT,
         "ECE (decision) over joint bins of proximity (equal mass) and confidence (equal width)",
-        _XIONG,
+        _XIONG, distance=True,
     ),
     "smece_positive": Metric(
         smooth.smece, "cells", "lower", _UNIT,
         "smooth ECE: reflected Gaussian kernel, bandwidth equal to the error (positive)",
-        "Błasiok and Nakkiran 2024",
+        "Błasiok and Nakkiran 2024", distance=True,
     ),
     "signed_error": Metric(
         calibration.signed_error, "positive", "zero", _SIGNED,
         "mean p − mean y; above 0 over-confident, below 0 under-confident", "Cox 1958", True,
     ),
     "calibration_slope": Metric(
-        lambda cells: recalibration.platt(cells)[0], "cells", "one", _ANY,
+        lambda platt: platt[0], "platt", "one", _ANY,
         "slope of the logistic regression of y on the log odds of p; below 1: p too extreme",
         "Cox 1958",
     ),
     "calibration_intercept": Metric(
-        lambda cells: recalibration.platt(cells)[1], "cells", "zero", _ANY,
+        lambda platt: platt[1], "platt", "zero", _ANY,
         "intercept of that regression", "Cox 1958",
     ),
     "ece_after_platt": Metric(
-        recalibration.ece_after_platt, "cells", "lower", _UNIT,
-        "ECE (positive, 15 bins) left after that two-parameter map, fitted on the same images",
-        "Platt 1999",
+        calibration.ece, "mapped", "lower", _UNIT,
+        "ECE (positive) left after that two-parameter map, fitted on the same images",
+        "Platt 1999", distance=True,
     ),
     "brier": Metric(
         _pooled(scoring.brier), "scores", "lower", _UNIT, "mean (p − y)²", "Brier 1950", True
@@ -215,14 +181,15 @@ METRICS: dict[str, Metric] = {
     ),
     "brier_miscalibration": Metric(
         lambda cells: scoring.decompose(cells).miscalibration, "cells", "lower", _UNIT,
-        "MCB: what an increasing map of p would save of the Brier score", _DIMITRIADIS,
+        "MCB: what an increasing map of p would save of the Brier score",
+        _DIMITRIADIS, distance=True,
     ),
     "brier_discrimination": Metric(
-        lambda cells: scoring.decompose(cells).discrimination, "cells", "higher", _UNIT,
+        lambda parts: parts.discrimination, "decomposition", "higher", _UNIT,
         "DSC: what p so mapped saves over the constant frequency", _DIMITRIADIS,
     ),
     "brier_uncertainty": Metric(
-        lambda cells: scoring.decompose(cells).uncertainty, "cells", "none", (0.0, 0.25),
+        lambda parts: parts.uncertainty, "decomposition", "none", (0.0, 0.25),
         "UNC: Brier score of the constant frequency", _DIMITRIADIS,
     ),
     "nll": Metric(
@@ -278,3 +245,35 @@ TREND = {
     "training images; below 0: the rarer, the more over-confident",
     "signed_error_spearman": "Spearman correlation of the same two",
 }
+
+
+def bounds(metric: str) -> tuple[float, float]:
+    """Smallest and largest value of a metric, derived ones too."""
+    if metric in METRICS:
+        return METRICS[metric].bounds
+    return (-np.inf, np.inf) if metric == "signed_error_slope" else (-1.0, 1.0)
+
+
+def definitions(metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Of each metric: its definition in words, which way is better, bounds, source."""
+    found = {}
+    for key in metrics:
+        if key in METRICS:
+            m = METRICS[key]
+            low, high = (None if np.isinf(end) else end for end in m.bounds)
+            found[key] = {
+                "definition": m.definition,
+                "better": m.better,
+                "bounds": [low, high],
+                "source": m.source,
+            }
+        elif key in TREND:
+            found[key] = {"definition": TREND[key], "better": "zero", "source": "least squares"}
+        else:
+            of = key.removesuffix("_harmonic")
+            found[key] = {
+                "definition": f"harmonic mean of {of} of base and new classes",
+                "better": METRICS[of].better,
+                "source": "Xian et al. 2017",
+            }
+    return found

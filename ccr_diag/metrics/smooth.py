@@ -35,6 +35,18 @@ def smece(cells: ReliabilityBins) -> Float64[np.ndarray, "*batch"]:
     return np.where(n > 0, _fixed_point(waves).reshape(batch), np.nan)
 
 
+def smece_at(cells: ReliabilityBins, bandwidth: float) -> Float64[np.ndarray, "*batch"]:
+    """smECE_σ of a bandwidth that is given; it exceeds σ exactly where smooth ECE does.
+
+    Args:
+        cells: fine reliability bins.
+        bandwidth: σ.
+    """
+    waves = _waves(_residual_mass(cells))
+    error = _smoothed_error(waves, np.full((len(waves), 1), bandwidth))[:, 0]
+    return np.where(cells.count.sum(axis=-1) > 0, error.reshape(cells.count.shape[:-1]), np.nan)
+
+
 def _fixed_point(waves: Mass) -> Float64[np.ndarray, " batch"]:
     """The last multiple σ of ``FINEST`` with smECE_σ − σ above 0, by false position (Illinois)."""
     low, high = np.zeros(len(waves)), np.full(len(waves), 1 / FINEST)

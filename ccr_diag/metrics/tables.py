@@ -129,13 +129,6 @@ class Tables:
         no = n[..., 1:, :].sum(axis=-2)
         return Confusion(n[..., 0, 1], n[..., 0, 0], no[..., 1], no[..., 0])
 
-    @property
-    def squared_error(self) -> Float64[np.ndarray, " classes *batch"]:
-        """Σ (p − y)² = Σp² − 2 Σ_{y=1} p + Σy."""
-        total = self.sums.sum(axis=(-4, -3))
-        squared = total[..., 0, 2] + total[..., 1, 2] - 2 * total[..., 1, 1] + total[..., 1, 0]
-        return np.asarray(np.maximum(squared, 0))
-
 
 def checked_blocks(
     probs: Source, labels: Labels, entries: int = BLOCK_ENTRIES
