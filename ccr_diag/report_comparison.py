@@ -1,26 +1,32 @@
 """A comparison → a table for people, tidy CSV and JSON. Rounds; computes nothing.
 
-A table is (title, header, rows of text), as in ``report``.
+A table is (title, header, rows of text), as in ``report_layout``.
 """
 
-import csv
-import io
 from dataclasses import fields
 
 from ccr_diag.comparing import Comparison
 from ccr_diag.metrics.comparison import METHOD, Difference
-from ccr_diag.report import NONE, Table, as_json, as_latex, as_markdown, as_text
+from ccr_diag.report_layout import NONE, Table, as_csv, as_json, lay_out, wrapped
 
 
-def render_comparison(comparison: Comparison, form: str) -> str:
-    """The comparison as ``text``, ``markdown``, ``csv``, ``json`` or ``latex``."""
+def render_comparison(comparison: Comparison, form: str, width: int | None = None) -> str:
+    """The comparison as ``text``, ``markdown``, ``csv``, ``json`` or ``latex``.
+
+    Args:
+        comparison: of two files.
+        form: which.
+        width: characters a line of the sentences below a table of text; no table is cut, as two
+            columns name its rows.
+    """
     if form == "json":
         return as_json(comparison.to_json())
     if form == "csv":
         return to_csv(comparison)
-    render = {"text": as_text, "markdown": as_markdown, "latex": as_latex}[form]
-    text = render(tables(comparison)).rstrip("\n") + "\n"
-    return text if form == "latex" else f"{text}\n{METHOD}\n"
+    text = lay_out(tables(comparison), form)
+    if form == "latex":
+        return text
+    return f"{text}\n{wrapped(METHOD, width if form == 'text' else None)}\n"
 
 
 def tables(comparison: Comparison) -> list[Table]:
@@ -36,13 +42,10 @@ def tables(comparison: Comparison) -> list[Table]:
 
 def to_csv(comparison: Comparison) -> str:
     """Tidy rows in full precision, one a difference; undefined numbers are empty."""
-    out = io.StringIO()
     names = [field.name.rstrip("_") for field in fields(Difference)]
-    writer = csv.DictWriter(out, ["name_a", "name_b", *names], lineterminator="\n")
-    writer.writeheader()
-    for row in comparison.differences:
-        writer.writerow({"name_a": comparison.a, "name_b": comparison.b} | row.to_json())
-    return out.getvalue()
+    records = [row.to_json() for row in comparison.differences]
+    rows = ([comparison.a, comparison.b, *(record[n] for n in names)] for record in records)
+    return as_csv([["name_a", "name_b", *names], *rows])
 
 
 def _row(row: Difference) -> list[str]:

@@ -1,26 +1,22 @@
 """The geometry of two text spaces → tables for people, tidy CSV and JSON. Rounds; computes nothing.
 
-A table is (title, header, rows of text), as in ``report``.
+A table is (title, header, rows of text), as in ``report_layout``.
 """
 
-import csv
-import io
-
 from ccr_diag.metrics.geometry import TextGeometry, definitions
-from ccr_diag.report import Table, as_json, as_latex, as_markdown, as_text
+from ccr_diag.report_layout import NONE, Table, as_csv, as_json, lay_out
 
 SCHEMA_VERSION = 1
 LARGEST_EIGENVALUES = 5
 
 
-def render_geometry(geometry: TextGeometry, form: str) -> str:
+def render_geometry(geometry: TextGeometry, form: str, width: int | None = None) -> str:
     """The record as ``text``, ``markdown``, ``csv``, ``json`` or ``latex``."""
     if form == "json":
         return to_json(geometry)
     if form == "csv":
         return to_csv(geometry)
-    lay_out = {"text": as_text, "markdown": as_markdown, "latex": as_latex}[form]
-    return lay_out(tables(geometry)).rstrip("\n") + "\n"
+    return lay_out(tables(geometry), form, width)
 
 
 def tables(geometry: TextGeometry) -> list[Table]:
@@ -86,17 +82,14 @@ def to_json(geometry: TextGeometry) -> str:
 
 def to_csv(geometry: TextGeometry) -> str:
     """Tidy rows in full precision: class (empty for all classes together), measure, value."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["class", "measure", "value"])
-    for measure, value in geometry.summary.items():
-        writer.writerow(["", measure, value])
-    record = geometry.to_json()
-    for row in record["classes"]:
-        for measure in geometry.class_values:
-            writer.writerow([row["name"], measure, row[measure]])
-    return out.getvalue()
+    whole = [["", measure, value] for measure, value in geometry.summary.items()]
+    classes = [
+        [row["name"], measure, row[measure]]
+        for row in geometry.to_json()["classes"]
+        for measure in geometry.class_values
+    ]
+    return as_csv([["class", "measure", "value"], *whole, *classes])
 
 
 def _plain(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+    return NONE if value is None else f"{value:.4g}"

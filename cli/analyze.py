@@ -2,23 +2,28 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 from .analyze_embeddings import embeddings
 from .analyze_predictions import predictions
-from .options import PATH, device_options, output_option, overwrite_option, set_threads
+from .answer import TERMINAL, line_width
+from .options import (
+    PATH,
+    bins_option,
+    bootstrap_options,
+    device_options,
+    format_option,
+    output_option,
+    overwrite_option,
+    preset_option,
+    set_threads,
+)
 from .progress import Progress
 
-FORMATS = ("text", "markdown", "csv", "json", "latex")
-PRESETS = ("textbook", "procal", "paper")
-
-
-def _replicates(context: click.Context, option: click.Parameter, value: int) -> int:
-    """An interval needs two."""
-    if value == 1:
-        raise click.BadParameter("give 0 for none, or at least 2.")
-    return value
+# How scores become probabilities: by each model's own map, or by one rule for all.
+RULES = ("own", "none", "model", "mean", "prior")
 
 
 @click.group()
@@ -33,42 +38,15 @@ def analyze() -> None:
 @click.option(
     "--bias",
     "rule",
+    type=click.Choice(RULES),
     default="own",
     show_default=True,
-    help="Read every model through its own map, or through one bias rule: "
-    "none, model, mean, prior.",
+    help="Read every model through its own map, or through one bias rule.",
 )
-@click.option(
-    "--preset",
-    type=click.Choice(PRESETS),
-    default="textbook",
-    show_default=True,
-    help="Definitions of the calibration errors: as textbooks, or as published code has them.",
-)
-@click.option(
-    "--bins",
-    type=click.IntRange(min=1),
-    default=None,
-    help="Bins of the calibration errors.  [default: the preset's]",
-)
-@click.option(
-    "--bootstrap",
-    type=click.IntRange(min=0),
-    default=200,
-    show_default=True,
-    callback=_replicates,
-    help="Replicates of the bootstrap over images; 0 for none. Several splits have intervals of "
-    "their own, over splits.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Its seed.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(FORMATS),
-    default="text",
-    show_default=True,
-    help="What is printed.",
-)
+@preset_option
+@bins_option
+@bootstrap_options(least=0, more="Several splits have intervals of their own, over splits.")
+@format_option
 @output_option("analysis", "Folder to write to; - writes none.")
 @overwrite_option
 @device_options
@@ -77,15 +55,12 @@ def checkpoint(
     data: str | None,
     split: str,
     rule: str,
-    preset: str,
-    bins: int | None,
-    bootstrap: int,
-    seed: int,
     form: str,
     output: Path,
     overwrite: bool,
     device: str,
     threads: int | None,
+    **options: Any,
 ) -> None:
     """Compare zero-shot and finished RUNS on test images.
 
@@ -96,15 +71,16 @@ def checkpoint(
 
     from ccr_diag import analysis, report
     from ccr_diag.backbone import load_backbone
+    from ccr_diag.compared_models import load_runs
     from ccr_diag.data import load_dataset
     from ccr_diag.features import image_features
     from ccr_diag.runs import prepare_output
 
-    loaded = analysis.load_runs(runs)
+    loaded = load_runs(runs)
     config = loaded[0].splits[0].config
     backbone = load_backbone(config.model, config.pretrained or None, device, config.precision)
     test = load_dataset(data or config.data, split)
-    to_folder = output != Path("-")
+    to_folder = output != TERMINAL
     if to_folder:
         prepare_output(output, overwrite=overwrite, keep=runs)
     progress = Progress()
@@ -116,13 +92,10 @@ def checkpoint(
         features,
         output if to_folder else None,
         rule=rule,
-        preset=preset,
-        n_bins=bins,
-        n_bootstrap=bootstrap,
-        seed=seed,
         progress=partial(progress, "models"),
+        **options,
     )
-    click.echo(report.render(results, form), nl=False)
+    click.echo(report.render(results, form, line_width()), nl=False)
     if to_folder:
         report.write_tables(results, output)
         click.echo(f"Written: {output}/results.json, tables.md, tables.csv, predictions/", err=True)

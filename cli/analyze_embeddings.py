@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from .options import PATH
-
-FORMATS = ("text", "markdown", "csv", "json", "latex")
+from .answer import answer_options, check_output, line_width, write
+from .options import PATH, class_names_option
 
 
 @click.command()
@@ -30,24 +29,8 @@ FORMATS = ("text", "markdown", "csv", "json", "latex")
     help="The space in which the neighbours of the tuned ED are found.",
 )
 @click.option("--images", type=PATH, help="Image embeddings, for the modality gap.")
-@click.option("--class-names", "names", type=PATH, help="One name a line, for files without names.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(FORMATS),
-    default="text",
-    show_default=True,
-    help="What is written.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=PATH,
-    default=Path("-"),
-    show_default=True,
-    help="File to write to; - is the terminal.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace the output file.")
+@class_names_option
+@answer_options
 def embeddings(
     zero_shot: Path,
     tuned: Path,
@@ -55,7 +38,7 @@ def embeddings(
     distance: str,
     neighbours: str,
     images: Path | None,
-    names: Path | None,
+    class_names: Path | None,
     form: str,
     output: Path,
     overwrite: bool,
@@ -67,26 +50,13 @@ def embeddings(
     \b
     ccr-diag analyze embeddings before.npz after.npz --images images.npy
     """  # noqa: D301 (click wants the backspace itself)
+    check_output(output, overwrite, [zero_shot, tuned, images, class_names])
+
     from ccr_diag.embeddings import align, read_class_names, read_embeddings
-    from ccr_diag.errors import OutputExists
     from ccr_diag.metrics.geometry import TextGeometry
     from ccr_diag.report_geometry import render_geometry
-    from ccr_diag.runs import write_text
 
-    to_file = output != Path("-")
     sources = [path for path in (zero_shot, tuned, images) if path is not None]
-    inputs = sources if names is None else [*sources, names]
-    if to_file and output.exists():
-        if not overwrite:
-            raise OutputExists(
-                f"The output must be new, but {output} exists; add --overwrite to replace it, or "
-                "choose another --output."
-            )
-        if not output.is_file() or any(p.exists() and p.samefile(output) for p in inputs):
-            raise OutputExists(
-                f"--overwrite only replaces a file that is not read, but {output} is a folder or "
-                "one of the inputs; choose another --output."
-            )
     files = [read_embeddings(path) for path in sources]
     for file in files:
         if file.key not in (None, "embeddings"):
@@ -95,7 +65,8 @@ def embeddings(
                 "floats with two axes.",
                 err=True,
             )
-    before, after = align(files[0], files[1], None if names is None else read_class_names(names))
+    names = None if class_names is None else read_class_names(class_names)
+    before, after = align(files[0], files[1], names)
     unnamed = [file.path for file in files[:2] if file.class_names is None]
     if unnamed and names is None:
         source = "numbered" if len(unnamed) == 2 else "named as in the other file"
@@ -115,9 +86,4 @@ def embeddings(
     )
     if geometry.k < k:
         click.echo(f"Note: a class has only {geometry.k} others; K is {geometry.k}.", err=True)
-    text = render_geometry(geometry, form)
-    if to_file:
-        write_text(output, text)
-        click.echo(f"Written: {output}", err=True)
-    else:
-        click.echo(text, nl=False)
+    write(render_geometry(geometry, form, line_width(output)), output)

@@ -6,25 +6,17 @@ from typing import Any
 
 import click
 
+from .answer import answer_options, check_output, line_width, write
 from .options import PATH
-from .prediction_files import (
-    bootstrap_option,
-    check_output,
-    input_options,
-    measure_options,
-    output_options,
-    read_files,
-    write,
-)
+from .prediction_files import input_options, measure_options, read_files
 from .progress import Progress
 
 
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
 @input_options
-@measure_options
-@bootstrap_option(default=200, least=0)
-@output_options
+@measure_options(least=0)
+@answer_options
 def predictions(
     files: tuple[Path, ...],
     kind: str | None,
@@ -60,4 +52,4 @@ def predictions(
         class_names=class_names, groups=groups, unlisted=unlisted,
     )  # fmt: skip
     results = results_of(read, partial(Progress(), "files"), preset=preset, **options)
-    write(render(results, form), output)
+    write(render(results, form, line_width(output)), output)

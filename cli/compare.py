@@ -6,16 +6,9 @@ from typing import Any, Literal
 
 import click
 
+from .answer import answer_options, check_output, line_width, write
 from .options import PATH
-from .prediction_files import (
-    bootstrap_option,
-    check_output,
-    input_options,
-    measure_options,
-    output_options,
-    read_files,
-    write,
-)
+from .prediction_files import input_options, measure_options, read_files
 from .progress import Progress
 
 
@@ -32,9 +25,8 @@ from .progress import Progress
     "--by", type=click.Choice(["group", "class"]), help="One row a group or class, not one for all."
 )
 @input_options
-@measure_options
-@bootstrap_option(default=200, least=2)
-@output_options
+@measure_options(least=2)
+@answer_options
 def compare(
     a: Path,
     b: Path,
@@ -70,4 +62,4 @@ def compare(
     )  # fmt: skip
     progress = partial(Progress(), "files")
     found = compare_predictions(first, second, metrics, by, progress, preset=preset, **options)
-    write(render_comparison(found, form), output)
+    write(render_comparison(found, form, line_width(output)), output)

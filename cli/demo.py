@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from .answer import line_width
 from .options import device_options, existing_output, output_option, set_threads
 from .progress import Progress
 
@@ -43,6 +44,7 @@ def demo(
 
     from ccr_diag import analysis, report
     from ccr_diag.backbone import load_backbone
+    from ccr_diag.compared_models import load_runs
     from ccr_diag.config import config_from_dict
     from ccr_diag.data import load_dataset
     from ccr_diag.features import image_features
@@ -63,7 +65,7 @@ def demo(
     marks.append(("tuning", time.monotonic()))
     show = Progress()
     features = image_features(backbone, test, progress=partial(show, "test features"))
-    runs = analysis.load_runs([output / RUNS / name for name in COMPARED])
+    runs = load_runs([output / RUNS / name for name in COMPARED])
     results = analysis.analyse(
         runs, backbone, test, features, output, progress=partial(show, "models measured")
     )
@@ -71,7 +73,7 @@ def demo(
     marks.append(("measuring", time.monotonic()))
     pictures = draw_all(results, output / FIGURES)
     marks.append(("drawing", time.monotonic()))
-    click.echo(report.to_text(results))
+    click.echo(report.to_text(results, line_width()))
     click.echo(
         f"\nIn {output}: results.json, tables.md, tables.csv, predictions/, runs/, and "
         f"{len(pictures)} files in figures/.\n{seconds(marks)}"

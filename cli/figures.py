@@ -6,6 +6,8 @@ import click
 
 from .options import PATH
 
+FORMATS = ("png", "svg", "pdf")
+
 
 @click.command()
 @click.argument("analysis", type=PATH)
@@ -19,10 +21,11 @@ from .options import PATH
 @click.option(
     "--format",
     "formats",
+    type=click.Choice(FORMATS),
     multiple=True,
     default=("png", "svg"),
     show_default=True,
-    help="png, svg or pdf (repeatable).",
+    help="Of each figure (repeatable).",
 )
 def figures(analysis: Path, output: Path | None, formats: tuple[str, ...]) -> None:
     """Draw the figures of an ANALYSIS: its folder, or a results file (JSON).

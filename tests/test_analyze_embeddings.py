@@ -10,6 +10,7 @@ import pytest
 from ccr_diag.cli.analyze import analyze
 from ccr_diag.cli.analyze_embeddings import embeddings
 from ccr_diag.metrics.geometry import TextGeometry
+from ccr_diag.report_geometry import tables
 
 NAMES = np.array([f"class {c}" for c in "abcdefgh"])
 
@@ -59,8 +60,8 @@ def test_json_on_stdout_is_json_alone(ccr, files):
     ("form", "shown"),
     [
         ("text", ["Classes whose neighbours changed most", "NP@5", "modality gap", "effective"]),
-        ("markdown", ["**What tuning changed", "|---|---|", "| modality gap |"]),
-        ("latex", [r"\begin{tabular}{lll}", r"\toprule", r"$\Delta$ED", r"$\tau$\_b"]),
+        ("markdown", ["**What tuning changed", "|---|---:|", "| modality gap |"]),
+        ("latex", [r"\begin{tabular}{lrr}", r"\toprule", r"$\Delta$ED", r"$\tau$\_b"]),
     ],
 )
 def test_tables_for_people(ccr, files, form, shown):
@@ -73,6 +74,25 @@ def test_tables_for_people(ccr, files, form, shown):
     for text in shown:
         assert text in result.stdout
     assert all(name in result.stdout for name in NAMES)
+
+
+def test_each_row_of_the_tables_is_its_own_number(files):
+    _, before, after, images = files
+    geometry = TextGeometry.compare(before, after, tuple(NAMES), images)
+    spaces, kept, moved = (rows for _, _, rows in tables(geometry))
+    s = geometry.summary
+    shown = {name: [float(text) for text in row] for name, *row in spaces}
+    assert shown["ED"] == pytest.approx([s["ED_zero_shot"], s["ED"]], rel=1e-3)
+    assert shown["modality gap"] == pytest.approx([s["gap_zero_shot"], s["gap"]], rel=1e-3)
+    assert sum(name.startswith("eigenvalue") for name in shown) == 5
+    keys = ("NP", "kendall", "RBO", "delta_ED", "gram_drift", "pair_drift")
+    assert [float(row[1]) for row in kept] == pytest.approx([s[key] for key in keys], rel=1e-3)
+    assert [row[0] for row in moved] == [NAMES[i] for i in geometry.most_moved()]
+    for i, row in zip(geometry.most_moved(), moved, strict=True):
+        values = [geometry.class_values[key][i] for key in ("NP", "RBO", "delta_ED")]
+        assert [float(text) for text in row[1:4]] == pytest.approx(values, rel=1e-3)
+        near = (geometry.nearest_zero_shot[i], geometry.nearest[i])
+        assert row[4:] == [", ".join(NAMES[j] for j in order) for order in near]
 
 
 def test_csv_is_tidy_and_exact(ccr, files):

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from ccr_diag.cli.prediction_files import FORMATS, PRESETS
+from ccr_diag.cli.options import PRESETS
 from ccr_diag.measuring import results_of, with_proximity
-from ccr_diag.metrics import METRICS, measure, presets
+from ccr_diag.metrics import METRICS, measure
 from ccr_diag.readers import read_predictions
-from ccr_diag.report import FORMATS as REPORT_FORMATS
 from ccr_diag.results import load_results
 
 NAMES = np.array(["dog", "cat | _", "Zürich, 🐱", "empty"])
@@ -59,7 +58,8 @@ def test_json_alone_on_stdout_and_the_numbers_of_the_library(ccr, folder):
     chosen = found["definitions"]
     assert (chosen["preset"], chosen["n_bins"], chosen["n_bootstrap"]) == ("textbook", 15, 20)
     assert chosen["interval"] == (
-        "95 % intervals: basic bootstrap over images (Poisson weights, 20 replicates, seed 0)"
+        "95 % bootstrap intervals over images (20 half-samples, seed 0): of calibration errors by "
+        "test inversion, else normal and corrected for bias"
     )
     first = content()
     expected = measure(
@@ -106,6 +106,17 @@ def test_tables_for_people(ccr, folder, form, shown):
     for text in shown:
         assert text in result.stdout
     assert "nan" not in result.stdout
+
+
+def test_text_fits_the_terminal_but_a_file_has_a_width_of_its_own(
+    ccr, folder, tmp_path, monkeypatch
+):
+    for width in (80, 120):
+        monkeypatch.setenv("COLUMNS", str(width))
+        lines = call(ccr, folder / "a.npz", boot=10).stdout.splitlines()
+        assert width - 20 < max(map(len, lines)) <= width
+        call(ccr, folder / "a.npz", "-o", tmp_path / f"{width}.txt", boot=10)
+    assert (tmp_path / "80.txt").read_text() == (tmp_path / "120.txt").read_text()
 
 
 def test_csv_is_tidy_and_exact(ccr, folder):
@@ -213,11 +224,6 @@ def test_existing_output_and_inputs_are_kept(ccr, folder, tmp_path):
     assert (folder / "a.npz").read_bytes() == before
 
 
-def test_the_command_lists_what_the_library_offers():
-    assert tuple(presets.PRESETS) == PRESETS
-    assert FORMATS == REPORT_FORMATS
-
-
 P = np.array([[0.25, 0.5], [0.75, 0.125], [0.5, 0.5]])
 Y = np.array([[1, 0], [0, 1], [1, 0]], dtype=np.int8)
 
@@ -303,7 +309,7 @@ def test_a_bad_file_is_one_line(ccr, tmp_path, name, write, message):
         (["good.npz", "--features", "zero.npy"], "must be finite and not zero, but row 1"),
         (["good.npz", "ids.npz", "--features", "f3.npy"], "measure those files one by one"),
         (["good.npz", "--bins", 0], "Invalid value for '--bins'"),
-        (["good.npz", "--bootstrap", 1], "Replicates must be 0 or at least 2"),
+        (["good.npz", "--bootstrap", 1], "give 0 for none, or at least 2"),
         (["good.npz", "--threshold", 1], "0 ≤ threshold < 1"),
         (["good.npz", "--preset", "ours"], "Invalid value for '--preset'"),
         (["good.npz", "--groups", "none.csv"], "none.csv must be a UTF-8 text file"),

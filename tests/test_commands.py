@@ -10,8 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from ccr_diag.arrays import BIAS_RULES
+from ccr_diag.cli import analyze, figures, options
 from ccr_diag.cli.finetune import start_note
+from ccr_diag.figures import gallery
+from ccr_diag.metrics import presets
+from ccr_diag.report_layout import FORMATS
 from ccr_diag.results import load_results
+
+
+def test_the_choices_are_what_the_library_offers():
+    """They are written out in the command line, which imports nothing heavy for its help."""
+    assert tuple(presets.PRESETS) == options.PRESETS
+    assert options.FORMATS == FORMATS
+    assert figures.FORMATS == gallery.FORMATS
+    assert set(analyze.RULES) == {"own", *BIAS_RULES} - {"learned"}
 
 
 @pytest.fixture
@@ -129,6 +142,9 @@ def test_a_config_file_gives_the_run_it_came_from(ccr, own, tmp_path):
         (["analyze", "checkpoint"], "Missing argument 'RUNS...'"),
         (["analyze", "checkpoint", "x", "--bootstrap", "1"], "give 0 for none, or at least 2"),
         (["analyze", "checkpoint", "x", "--preset", "book"], "Invalid value for '--preset'"),
+        (["analyze", "checkpoint", "x", "--bias", "learned"], "Invalid value for '--bias'"),
+        (["analyze", "checkpoint", "x", "--bins", "0"], "Invalid value for '--bins'"),
+        (["figures", "none.json", "--format", "gif"], "Invalid value for '--format'"),
         (["figures", "none.json"], "Error: The results file must be readable"),
         (["figures", "none"], "Error: The results file must be readable"),
     ],

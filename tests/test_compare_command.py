@@ -12,7 +12,7 @@ from scipy.special import expit
 from ccr_diag.alignment import align
 from ccr_diag.comparing import compare_predictions
 from ccr_diag.metrics.comparison import METHOD, compare
-from ccr_diag.metrics.measurement import measure_predictions
+from ccr_diag.metrics.engine import measure_predictions
 from ccr_diag.readers import read_predictions
 
 NAMES = np.array([f"class {c}" for c in "abcdef"])
@@ -66,7 +66,8 @@ def test_json_is_what_the_library_finds(ccr, folder):
     assert [row["group"] for row in expected[:4]] == ["base", "head", "tail", "new"]
 
 
-def test_verdicts_for_people(ccr, folder):
+def test_verdicts_for_people(ccr, folder, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
     result = call(ccr, folder)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
@@ -77,8 +78,10 @@ def test_verdicts_for_people(ccr, folder):
     ]  # fmt: skip
     assert rows["ece_positive"].split()[-3:] == ["<", "0.001", "worse"]
     assert rows["brier"].endswith("worse")
-    assert rows["map"].endswith("+0.0000 [+0.0000, +0.0000]  1.000     cannot tell")
-    assert lines[-1] == METHOD
+    assert rows["map"].endswith("+0.0000 [+0.0000, +0.0000]     1.000  cannot tell")
+    assert lines[9] == ""
+    assert max(map(len, lines[10:])) <= 60
+    assert " ".join(lines[10:]) == METHOD
 
 
 @pytest.mark.parametrize(
@@ -136,6 +139,7 @@ def test_output_is_a_new_file_unless_asked(ccr, folder, tmp_path):
     assert (result.exit_code, result.stdout) == (0, "")
     assert f"Written: {out}" in result.stderr
     text = out.read_text()
+    assert text.endswith(f"\n\n{METHOD}\n")
     out.write_text("mine")
     assert call(ccr, folder, *quick).exit_code == 2
     assert out.read_text() == "mine"

@@ -8,9 +8,10 @@ import json
 import numpy as np
 import pytest
 
-from ccr_diag import report
+from ccr_diag import report, report_layout, report_tables
 from ccr_diag.errors import BadData
-from ccr_diag.metrics.measurement import definitions, measure
+from ccr_diag.metrics.engine import measure
+from ccr_diag.metrics.registry import definitions
 from ccr_diag.results import load_results
 
 NAMES = ("cat", "dog & co", "a|b", "fox")
@@ -101,7 +102,7 @@ def with_splits(two_models):
 )
 def test_a_cell(entry, options, text):
     record = None if entry is None else dict(zip(("value", "low", "high"), entry, strict=True))
-    assert report.cell(record, *options) == text
+    assert report_tables.cell(record, *options) == text
 
 
 def rows_of(table):
@@ -110,59 +111,105 @@ def rows_of(table):
 
 
 def test_the_first_table_has_the_columns_of_the_preset(two_models):
-    title, header, rows = report.tables(two_models)[0]
+    title, header, rows = report_tables.tables(two_models)[0]
     assert title == "All classes, × 100"
     assert header[1:] == [
         "ECE, positive", "ECE, decision", "signed error", "MCE", "Brier", "mAP",
     ]  # fmt: skip
     assert [row[0] for row in rows] == ["good", "bad_one"]
     entry = two_models["models"][1]["metrics"]["ece_positive"]
-    assert rows[1][1] == report.cell(entry, 100.0, 1)
+    assert rows[1][1] == report_tables.cell(entry, 100.0, 1)
     measurement = measured(preset="procal")
     results = a_results(a_model("m", measurement), measurement=measurement)
-    title, header, rows = report.tables(results)[0]
+    title, header, rows = report_tables.tables(results)[0]
     assert (title, header) == ("All classes", ["model", "ECE", "ACE", "MCE (weighted)"])
     entry = results["models"][0]["metrics"]["mce_weighted_decision"]
     assert float(rows[0][3].split()[0]) == pytest.approx(entry["value"], abs=5e-4)
 
 
-def test_groups_stand_beside_what_a_calibrated_model_would_show(two_models):
-    row = rows_of(report.tables(two_models)[1])[1]
-    assert list(row) == ["model", "base", "head", "new"]
-    metrics = two_models["models"][1]["groups"]["new"]["metrics"]
-    expected = 100 * metrics["ece_expected_positive"]["value"]
-    assert row["new"] == f"{report.cell(metrics['ece_positive'], 100.0, 1)} ({expected:.1f})"
-    signed = rows_of(report.tables(two_models)[2])[1]
-    assert signed["head"].startswith(
-        f"{100 * two_models['models'][1]['groups']['head']['metrics']['signed_error']['value']:.1f}"
-    )
+def test_each_group_table_holds_its_own_metric(two_models):
+    found = report_tables.tables(two_models)[1:4]
+    shown = {"ece_positive": "ECE, positive,", "signed_error": "Signed error", "map": "mAP"}
+    for table, (metric, name) in zip(found, shown.items(), strict=True):
+        assert table[0].startswith(f"{name} by group (")
+        assert table[0].endswith("), × 100")
+        rows = rows_of(table)
+        assert list(rows[0]) == ["model", "base", "head", "new"]
+        for row, model in zip(rows, two_models["models"], strict=True):
+            for group, pool in model["groups"].items():
+                entry = pool["metrics"][metric]
+                assert row[group] == report_tables.cell(entry, 100.0, 1), (metric, group)
 
 
-def test_the_small_sample_table_counts(two_models):
-    rows = rows_of(report.tables(two_models)[-1])
-    assert [row["group"] for row in rows] == ["all", "base", "head", "new"] * 2
-    assert [row["model"] for row in rows[:5]] == ["good", "", "", "", "bad_one"]
-    pool = two_models["models"][0]["groups"]["new"]
-    assert rows[3]["labels"] == str(pool["n_known"]) == "240"
-    assert rows[3]["positive"] == str(pool["n_positive"])
-    assert rows[3]["classes"] == "2"
-    assert rows[3]["debiased"] == f"{100 * pool['metrics']['l2_debiased_positive']['value']:.2f}"
-    assert rows[0]["labels"] == "480"
+def test_references_stand_beside_for_all_classes_and_each_group(two_models):
+    found = report_tables.tables(two_models)[4:6]
+    shown = {"ece_expected_positive": "Expected ECE", "l2_debiased_positive": "Debiased error"}
+    for table, (metric, name) in zip(found, shown.items(), strict=True):
+        assert table[0].startswith(name)
+        rows = rows_of(table)
+        assert list(rows[0]) == ["model", "all", "base", "head", "new"]
+        for row, model in zip(rows, two_models["models"], strict=True):
+            for group, pool in {"all": model, **model["groups"]}.items():
+                value = pool["metrics"][metric]["value"]
+                assert float(row[group].split()[0]) == pytest.approx(100 * value, abs=0.05)
+
+
+def test_counts_are_said_once_for_all_models(two_models):
+    title, header, rows = report_tables.tables(two_models)[-1]
+    assert title.startswith("How far the numbers carry")
+    assert header == ["group", "classes", "labels", "positive", "filled bins"]
+    assert [row[0] for row in rows] == ["all", "base", "head", "new"]
+    for name, *shown, bins in rows:
+        pools = [{"all": model, **model["groups"]}[name] for model in two_models["models"]]
+        assert shown == [str(pools[0][key]) for key in ("n_classes", "n_known", "n_positive")]
+        assert bins == "–".join(map(str, sorted({pool["effective_bins"] for pool in pools})))
+    assert rows[0][1:3] == ["4", "480"]
+    assert rows[3][1:3] == ["2", "240"]
+    other = copy.deepcopy(two_models)
+    other["models"][1]["groups"]["new"]["n_known"] = 1234567
+    assert report_tables.tables(other)[-1][2][3][2] == "240–1,234,567"
 
 
 def test_no_groups_no_group_tables():
     measurement = measured(groups=())
     results = a_results(a_model("m", measurement), measurement=measurement)
-    assert [title.split(",")[0][:11] for title, _, _ in report.tables(results)] == [
-        "All classes",
-        "How far the",
-    ]
+    found = report_tables.tables(results)
+    assert [title.split()[0] for title, _, _ in found] == ["All", "Expected", "Debiased", "How"]
+    assert [header for _, header, _ in found[1:3]] == [["model", "all"]] * 2
+
+
+def test_a_small_column_has_one_more_decimal(two_models):
+    other = copy.deepcopy(two_models)
+    for model, value in zip(other["models"], (0.00123, 0.0099), strict=True):
+        model["metrics"]["brier"] = {"value": value, "low": None, "high": None}
+    assert [row["Brier"] for row in rows_of(report_tables.tables(other)[0])] == ["0.12", "0.99"]
+    other["models"][1]["metrics"]["brier"]["value"] = -0.01
+    assert [row["Brier"] for row in rows_of(report_tables.tables(other)[0])] == ["0.1", "-1.0"]
+
+
+def test_a_metric_that_one_model_lacks_is_a_dash_and_that_all_lack_no_column(two_models):
+    other = copy.deepcopy(two_models)
+    del other["models"][0]["metrics"]["brier"]
+    for model in other["models"]:
+        del model["metrics"]["map"]
+    rows = rows_of(report_tables.tables(other)[0])
+    assert list(rows[0])[-1] == "Brier"
+    assert rows[0]["Brier"] == "–" != rows[1]["Brier"]
 
 
 def test_geometry_and_even_intervals_of_several_splits(with_splits):
-    tables = report.tables(with_splits)
+    tables = report_tables.tables(with_splits)
     assert tables[-1][2][0] == ["good", "0.123 ± 0.023"]
     assert tables[0][2][0][1] == "20.0 ± 5.0"
+
+
+def test_one_model_of_several_splits_decides_the_form_and_one_without_geometry_the_table(
+    with_splits,
+):
+    with_splits["models"][1] |= {"splits": [], "geometry": {}}
+    found = report_tables.tables(with_splits)
+    assert "±" in found[0][2][0][1]
+    assert not any(title.startswith("Text geometry") for title, _, _ in found)
 
 
 def test_findings_and_definitions_come_last(two_models, with_splits):
@@ -206,19 +253,31 @@ def test_csv_is_tidy_and_exact(two_models, with_splits):
     assert [r["value"] for r in with_geometry if r["metric"] == "ED"] == ["0.1234"] * 2
 
 
+def test_files_name_models_by_name_and_hold_no_nan(two_models):
+    other = copy.deepcopy(two_models)
+    other["models"][0]["label"] = "Good"
+    assert {row.split(",")[0] for row in report.to_csv(other).splitlines()[1:]} == {
+        "good",
+        "bad_one",
+    }
+    other["models"][0]["metrics"]["brier"]["value"] = float("nan")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        report.render(other, "json")
+
+
 def test_latex_is_escaped_and_balanced(two_models):
     latex = report.render(two_models, "latex")
     assert r"bad\_one & " in latex
     assert latex.startswith("% Definitions:")
-    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 5
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 7
     for line in latex.splitlines():
         if line.endswith(r"\\"):
             assert line.count(" & ") >= 3
-    table = ("50 % of a_b", ["x", "y"], [["a&b", "1"], ["{^~\\", "±"]])
-    assert report.as_latex([table]) == "\n".join(
+    table = ("50 % of a_b", ["x", "y"], [["a&b", "< 1"], ["{^~\\", "±"]])
+    assert report_layout.as_latex([table]) == "\n".join(
         [
             r"\begin{table}", r"\centering", r"\caption{50 \% of a\_b}", r"\begin{tabular}{ll}",
-            r"\toprule", r"x & y \\", r"\midrule", r"a\&b & 1 \\",
+            r"\toprule", r"x & y \\", r"\midrule", r"a\&b & $<$ 1 \\",
             r"\{\textasciicircum{}\textasciitilde{}\textbackslash{} & $\pm$ \\",
             r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
         ]
@@ -227,15 +286,76 @@ def test_latex_is_escaped_and_balanced(two_models):
 
 def test_any_tables_can_be_laid_out():
     tables = [("T", ["name", "n"], [["a|b", "1.5"], ["c", "-10"]]), ("U", ["x"], [])]
-    assert report.as_text(tables) == "T\nname    n\n─────────\na|b   1.5\nc     -10\n\nU\nx\n─"
-    assert report.as_markdown(tables).startswith(
-        "**T**\n\n| name | n |\n|---|---|\n| a\\|b | 1.5 |"
+    assert report_layout.as_text(tables) == (
+        "T\nname    n\n─────────\na|b   1.5\nc     -10\n\nU\nx\n─"
     )
-    assert report.as_csv(tables) == "name,n\na|b,1.5\nc,-10\n\nx\n"
+    assert report_layout.as_markdown(tables) == (
+        "**T**\n\n| name | n |\n|---|---:|\n| a\\|b | 1.5 |\n| c | -10 |\n\n**U**\n\n| x |\n|---|\n"
+    )
+    assert report_layout.as_csv([["name", "n"], ["a,b", None]]) == 'name,n\n"a,b",\n'
+
+
+def test_columns_of_numbers_stand_to_the_right_but_names_never():
+    row = ["7", "1,000", "< 0.001", "+0.1 [0.0, 0.2]", "–", "", "2nd", "worse"]
+    table = ("T", ["name", *"abcdefg"], [row, ["10", *["1"] * 6, "worse"]])
+    assert r"\begin{tabular}{lrrrrrrl}" in report_layout.as_latex([table])
+    assert "7" in report_layout.as_text([table]).splitlines()[3][:1]
+
+
+WIDE = ("Ways", ["model", "first", "second"], [["a", "1.0 [0.5, 1.5]", "2"], ["b", "3", "4"]])
+
+
+def test_a_table_that_fits_is_left_upright():
+    assert report_layout.as_text([WIDE], 29) == report_layout.as_text([WIDE])
+    assert max(map(len, report_layout.as_text([WIDE]).splitlines())) == 29
+
+
+def test_a_wide_table_is_turned_and_its_kind_with_it():
+    narrow = ("Also", ["model", "x"], [["a", "1"], ["b", "2"]])
+    other = ("Other", ["group", "x"], [["a", "1"], ["b", "2"]])
+    turned = report_layout.as_text([narrow, WIDE, other], 25)
+    assert turned == (
+        "Also\n   a  b\n───────\nx  1  2\n\n"
+        "Ways\n                     a  b\n─────────────────────────\n"
+        "first   1.0 [0.5, 1.5]  3\nsecond               2  4\n\n"
+        + report_layout.as_text([other])
+    )  # fmt: skip
+
+
+def test_a_table_too_wide_either_way_is_cut_between_columns():
+    assert report_layout.as_text([WIDE], 24) == (
+        "Ways\nmodel           first\n─────────────────────\na      1.0 [0.5, 1.5]\n"
+        "b                   3\n\n"
+        "model  second\n─────────────\na           2\nb           4"
+    )
+    assert report_layout.as_text([WIDE], 1).count("model") == 2  # a column is never cut
+
+
+def test_the_whole_report_fits_where_it_can(two_models, with_splits):
+    for results in (two_models, with_splits):
+        for width in (60, 80, 100):
+            lines = report.render(results, "text", width).splitlines()
+            assert max(map(len, lines)) <= width
+        free = report.render(results, "text")
+        assert free == report.render(results, "text", 1000)
+
+
+def test_sentences_wrap_under_their_bullet_and_keep_units(two_models):
+    other = copy.deepcopy(two_models)
+    sentence = "Far too sure of nearly everything: by 100 % and, × 100, by very-long-hyphens."
+    other["models"][1]["findings"] = [{"text": sentence, "evidence": {}}]
+    text = report.to_text(other, 42)
+    assert "  - Far too sure of nearly everything: by\n    100 % and, × 100, by\n" in text
+    assert "\n    very-long-hyphens." in text
+    assert "\u00a0" not in text
+    assert report_layout.wrapped("a b 100 % c × 100", 7) == "a b\n100 % c\n× 100"
+    assert report_layout.wrapped("abcd 100 %", 8) == "abcd\n100 %"
+    assert report_layout.wrapped("abcd × 100", 6) == "abcd\n× 100"
+    assert f"  - {sentence}\n" in report.to_text(other)
 
 
 def test_every_form_ends_in_one_line_break(two_models):
-    for form in report.FORMATS:
+    for form in report_layout.FORMATS:
         text = report.render(two_models, form)
         assert text.endswith("\n")
         assert not text.endswith("\n\n")

@@ -1,0 +1,60 @@
+"""Where the answer of a command goes: the terminal, or one file that nothing is lost by writing."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from .options import Command, Option, format_option, output_option, stacked
+
+TERMINAL = Path("-")
+UNKNOWN_WIDTH = 100
+"""Characters a line where no terminal says: in files and pipes."""
+
+
+def answer_options(command: Command) -> Command:
+    """``--format``, ``--output`` and ``--overwrite``."""
+    options: list[Option] = [
+        format_option,
+        output_option(str(TERMINAL), "File to write to; - is the terminal."),
+        click.option("--overwrite", is_flag=True, help="Replace the output file."),
+    ]
+    return stacked(options, command)
+
+
+def check_output(output: Path, overwrite: bool, inputs: Sequence[Path | None]) -> None:
+    """Refuse, before any work, to write over what exists or is read."""
+    from ccr_diag.errors import OutputExists
+
+    if output == TERMINAL or not output.exists():
+        return
+    if not overwrite:
+        raise OutputExists(
+            f"The output must be new, but {output} exists; add --overwrite to replace it, or "
+            "choose another --output."
+        )
+    read = [path for path in inputs if path is not None and path.exists()]
+    if not output.is_file() or any(path.samefile(output) for path in read):
+        raise OutputExists(
+            f"--overwrite only replaces a file that is not read, but {output} is a folder or "
+            "one of the inputs; choose another --output."
+        )
+
+
+def write(text: str, output: Path) -> None:
+    """To the terminal, or to a file and say so on stderr."""
+    from ccr_diag.runs import write_text
+
+    if output == TERMINAL:
+        click.echo(text, nl=False)
+    else:
+        write_text(output, text)
+        click.echo(f"Written: {output}", err=True)
+
+
+def line_width(output: Path = TERMINAL) -> int:
+    """Characters a line of the terminal, or of any file."""
+    if output != TERMINAL:
+        return UNKNOWN_WIDTH
+    return shutil.get_terminal_size((UNKNOWN_WIDTH, 24)).columns
