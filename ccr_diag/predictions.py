@@ -11,11 +11,11 @@ pickled content; the name of its first array says what the numbers are::
     provenance                      JSON text {"model": display name, ...}
     class_counts, proximity         optional, one number a class and one an image
 
-Other people's files come in through ``readers``.
+Files come in through ``readers``, this one and other people's.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Int8
 
-from ccr_diag.arrays import UNKNOWN, MappedBlocks, ProbabilityMap, Source, stored_source
+from ccr_diag.arrays import MappedBlocks, ProbabilityMap, Source, stored_source
 from ccr_diag.checks import (
     blocks,
     count_where,
@@ -35,7 +35,6 @@ from ccr_diag.checks import (
 )
 from ccr_diag.data.groups import GROUPS
 from ccr_diag.errors import BadConfig, BadPredictions
-from ccr_diag.npy import Archive
 from ccr_diag.runs import write_atomically
 
 SCHEMA = 1
@@ -235,147 +234,3 @@ def _other_kind(kind: str, low: float, high: float) -> str:
     return "if they are logits, declare --logits" + (
         "" if kind == "probs" else ", with the scale and bias that go with them"
     )
-
-
-def load_predictions(path: Path, mmap: bool = False) -> Predictions:
-    """Read and check a predictions file; nothing in it is ever executed.
-
-    Scores of any float type become float32, labels of any number type int8; with ``mmap``, arrays
-    that need no change stay in the file.
-
-    Raises:
-        BadPredictions: the file is missing, damaged, of another version, or breaks a rule.
-    """
-    archive = Archive(path)
-    kind = _check_keys(archive)
-    array = archive.map if mmap else archive.read
-    optional = {key: archive.read(key) for key in OPTIONAL if key in archive}
-    try:
-        names = as_texts("class_names", archive.read("class_names"))
-        return Predictions(
-            values=as_values(kind, array(kind)),
-            labels=as_labels(array("labels"), names),
-            class_names=names,
-            groups=as_texts("groups", archive.read("groups")),
-            map=None if kind == "probs" else _probability_map(_json(archive, "map")),
-            image_ids=as_texts("image_ids", archive.read("image_ids")),
-            provenance=_json(archive, "provenance"),
-            kind=kind,
-            **as_columns(optional),
-        )
-    except BadPredictions as error:
-        raise BadPredictions(f"{path}: {error}") from error
-
-
-def _check_keys(archive: Archive) -> str:
-    """The kind of a predictions file that has all it needs."""
-    kinds = [kind for kind in KINDS if kind in archive]
-    needed = ("schema", *KEYS) if kinds == ["probs"] else ("schema", *KEYS, "map")
-    missing = [key for key in needed if key not in archive]
-    if len(kinds) != 1 or missing:
-        lacks = ", ".join(missing if len(kinds) == 1 else [" or ".join(KINDS), *missing])
-        raise BadPredictions(
-            f"{archive.path} lacks {lacks}; a predictions file holds one of {', '.join(KINDS)}, "
-            f"and {', '.join(needed)}."
-        )
-    if (schema := archive.read("schema").tolist()) != SCHEMA:
-        raise BadPredictions(
-            f"{archive.path} must have schema {SCHEMA}, but has {schema}; "
-            "read it with the version of ccr-diag that wrote it."
-        )
-    return kinds[0]
-
-
-def as_values(kind: str, raw: np.ndarray) -> Float[np.ndarray, "..."]:
-    """Values as the record keeps them: cosines in float32, others as they are.
-
-    Raises:
-        BadPredictions: they are no floating-point numbers.
-    """
-    if raw.dtype.name not in FLOATS:
-        raise BadPredictions(
-            f"{KINDS[kind]} must be floating-point ({', '.join(FLOATS)}), but got {raw.dtype}."
-        )
-    if kind != "scores":
-        return raw
-    with np.errstate(over="ignore"):  # too large becomes infinite, which is refused as such
-        return raw.astype(np.float32, copy=False)
-
-
-def as_labels(
-    raw: np.ndarray, class_names: Sequence[str] = (), unlisted: str | None = None
-) -> Int8[np.ndarray, "..."]:
-    """Labels as the record keeps them, int8; what is int8, uint8 or bool is not copied.
-
-    Args:
-        raw: labels of any number type.
-        class_names: for the text of an error.
-        unlisted: ``"unknown"`` if NaN means unknown.
-
-    Raises:
-        BadPredictions: they are no numbers, or not all 1, 0 or -1.
-    """
-    if raw.dtype.kind not in "biuf":
-        raise BadPredictions(f"Labels must be numbers, but got {raw.dtype}.")
-    if raw.dtype.kind == "f" and unlisted == "unknown":
-        raw = np.where(np.isnan(raw), UNKNOWN, raw)
-    matrix = raw if raw.ndim == 2 else raw.reshape(1, -1)
-    if found := count_where(matrix, not_a_label):  # before narrowing: 257 would become 1
-        fault = label_fault(matrix, found, lambda index: place(index, class_names))
-        raise BadPredictions(fault)
-    if raw.dtype in (np.bool_, np.uint8):
-        return raw.view(np.int8)
-    return raw.astype(np.int8, copy=False)
-
-
-def as_texts(key: str, raw: np.ndarray) -> tuple[str, ...]:
-    """Names as the record keeps them.
-
-    Raises:
-        BadPredictions: they are no text, or have more than one axis.
-    """
-    if raw.dtype.kind != "U" or raw.ndim != 1:
-        raise BadPredictions(
-            f"{key} must be a text array of one axis, but got {raw.dtype} of shape {raw.shape}."
-        )
-    try:
-        return tuple(raw.tolist())
-    except ValueError as error:  # a number that is no character
-        raise BadPredictions(f"{key} must be text, but is damaged ({error}).") from error
-
-
-def as_columns(raw: dict[str, np.ndarray]) -> dict[str, Any]:
-    """``class_counts`` and ``proximity`` as the record keeps them.
-
-    Raises:
-        BadPredictions: counts are no whole numbers, or proximities no floating-point ones.
-    """
-    for key, array in raw.items():
-        needed = "iu" if key == "class_counts" else "f"
-        if array.dtype.kind not in needed or array.ndim != 1:
-            words = "whole" if key == "class_counts" else "floating-point"
-            raise BadPredictions(
-                f"{key} must be {words} numbers along one axis, "
-                f"but got {array.dtype} of shape {array.shape}."
-            )
-    return dict(raw)
-
-
-def _json(archive: Archive, key: str) -> dict[str, Any]:
-    raw = archive.read(key)
-    try:
-        value = json.loads(str(raw))
-    except json.JSONDecodeError as error:
-        raise BadPredictions(f"{key} must be JSON, but it is not ({error}).") from error
-    if not isinstance(value, dict):
-        raise BadPredictions(f"{key} must be a JSON object, but got {value!r}.")
-    return value
-
-
-def _probability_map(fields: dict[str, Any]) -> ProbabilityMap:
-    try:
-        return ProbabilityMap(float(fields["scale"]), float(fields["bias"]), str(fields["rule"]))
-    except (KeyError, TypeError, ValueError, BadConfig) as error:
-        raise BadPredictions(
-            f"map must hold a valid scale, bias and rule, but got {fields} ({error})."
-        ) from error

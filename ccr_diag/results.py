@@ -20,7 +20,8 @@ lay it out. Undefined numbers are null. Its layout::
                  "splits": [] or [{"split", "map", "metrics": {metric: number}, "reliability",
                                    "groups": {group: {"metrics", "reliability"}},
                                    "classes": [{"name", "metrics"}],
-                                   "geometry": {"divergence", "preservation", "gap",
+                                   "geometry": {} of a single class, or
+                                               {"divergence", "preservation", "gap",
                                                 "coordinates_text", "text"}}]}],
      "image_coordinates": [[x, y], …], of checkpoints only}
 
@@ -159,6 +160,8 @@ def _check_split(split: dict[str, Any], n_classes: int, n_bins: int, where: str)
     _length(split["classes"], n_classes, f"'classes' of a split {where}")
     for entry in split["classes"]:
         _keys(entry, ("name", "metrics"), f"a class of a split {where}")
+    if not split["geometry"]:
+        return
     _keys(split["geometry"], _GEOMETRY, f"'geometry' {where}")
     for name in ("divergence", "preservation", "coordinates_text"):
         _length(split["geometry"][name], n_classes, f"'{name}' {where}")

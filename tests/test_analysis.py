@@ -5,25 +5,27 @@ import dataclasses
 import io
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from ccr_diag import report
-from ccr_diag.analysis import _check_comparable, _replicates, analyse, compared_models, load_runs
+from ccr_diag.analysis import _replicates, analyse
 from ccr_diag.checkpoint import load_checkpoint
+from ccr_diag.compared_models import _check_comparable, compared_models, load_runs
 from ccr_diag.config import FinetuneConfig
 from ccr_diag.data import load_dataset
 from ccr_diag.errors import BadCheckpoint, BadConfig
 from ccr_diag.features import image_features
 from ccr_diag.finetune import finetune
+from ccr_diag.metrics.engine import measure_predictions
 from ccr_diag.metrics.geometry import TextGeometry
 from ccr_diag.metrics.intervals import over_splits
-from ccr_diag.metrics.measurement import measure_predictions
 from ccr_diag.metrics.proximity import proximity
-from ccr_diag.predictions import load_predictions
 from ccr_diag.prompts import zero_shot_embeddings
+from ccr_diag.readers.own import load_predictions
 from ccr_diag.results import load_results
 from ccr_diag.runs import DONE, RESULTS
 
@@ -256,6 +258,49 @@ def test_models_of_the_same_name_are_told_apart_by_folder(folders, tiny_backbone
     runs = load_runs([ranking / "split-1", ranking / "split-2"])
     names = [model.name for model in compared_models(runs, tiny_backbone)]
     assert len(set(names)) == len(names) == 6
+
+
+@pytest.fixture
+def single(drawn_data, tmp_path):
+    """Data of one class: the red squares alone."""
+    images = Path(drawn_data.removeprefix("manifest:"))
+    rows = list(csv.DictReader(io.StringIO(images.read_text())))
+    for row in rows:
+        row["image"] = str(images.parent / row["image"])
+        row["labels"] = "red square" if "red square" in row["labels"] else ""
+    with (tmp_path / "red.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["image", "labels", "split"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return f"manifest:{tmp_path / 'red.csv'}"
+
+
+def test_a_single_class_is_analysed_without_text_geometry(
+    ccr, single, tiny_clip, tiny_backbone, tmp_path
+):
+    train = load_dataset(single, "train")
+    config = FinetuneConfig(model=tiny_clip, data=single, shots=4, epochs=1)
+    for seed in (1, 2):
+        run = tmp_path / "runs" / f"split-{seed}"
+        finetune(config.replace(seed=seed), run, backbone=tiny_backbone, train=train)
+    out = tmp_path / "analysis"
+    for options in (("--bootstrap", 20, "--preset", "textbook"), ("--bootstrap", 0)):
+        done = ccr(
+            "analyze", "checkpoint", tmp_path / "runs", "--output", out, "--overwrite", *options
+        )
+        assert (done.exit_code, "Text geometry" in done.stdout) == (0, False), done.stderr
+    found = load_results(out / RESULTS)
+    assert "geometry" not in found["definitions"]
+    for model in found["models"]:
+        assert (model["n_classes"], model["geometry"]) == (1, {})
+        assert [split["geometry"] for split in model["splits"]] == [{}, {}]
+    for form in ("text", "markdown", "csv", "json", "latex"):
+        assert "brier" in report.render(found, form).lower()
+    drawn = ccr("figures", out)
+    assert drawn.exit_code == 0, drawn.stderr
+    names = {path.stem for path in out.rglob("*.png")}
+    assert "calibration_by_frequency" in names
+    assert not names & {"text_geometry", "modality_gap"}
 
 
 def test_what_cannot_be_compared_is_refused(folders, tmp_path):

@@ -8,9 +8,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ccr_diag.analysis import compared_models, load_runs
 from ccr_diag.arrays import fit_map
 from ccr_diag.checkpoint import load_checkpoint
+from ccr_diag.compared_models import compared_models, load_runs
 from ccr_diag.config import FinetuneConfig
 from ccr_diag.data import load_dataset
 from ccr_diag.errors import BadCheckpoint, BadConfig, BadData, RunFailed

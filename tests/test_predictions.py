@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from ccr_diag.arrays import ProbabilityMap
 from ccr_diag.errors import BadConfig, BadPredictions
-from ccr_diag.predictions import Predictions, load_predictions
+from ccr_diag.predictions import Predictions
+from ccr_diag.readers.own import load_predictions
 
 FIELDS = ("class_names", "groups", "map", "image_ids", "provenance", "kind")
 

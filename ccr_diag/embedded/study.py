@@ -19,14 +19,15 @@ import torch
 from ccr_diag import analysis
 from ccr_diag.backbone import load_backbone
 from ccr_diag.checkpoint import load_checkpoint
+from ccr_diag.compared_models import load_runs
 from ccr_diag.config import CHOICES, config_from_dict
 from ccr_diag.data import load_dataset
 from ccr_diag.data.scenes import STYLES
 from ccr_diag.features import image_features
 from ccr_diag.finetune import finetune
-from ccr_diag.metrics.measurement import measure_predictions
+from ccr_diag.metrics.engine import measure_predictions
 from ccr_diag.predict import predict, zero_shot_space
-from ccr_diag.report import percent, plain
+from ccr_diag.report_tables import percent, plain
 from ccr_diag.results import Results
 from ccr_diag.runs import write_text
 
@@ -78,7 +79,7 @@ def compare(runs: Sequence[Path], out: Path) -> Results:
     """Analyse the runs on the test split, as ``ccr-diag analyze checkpoint`` does."""
     backbone, test = load_backbone(device="cpu"), load_dataset("scenes", "test")
     features = image_features(backbone, test)
-    return analysis.analyse(analysis.load_runs(runs), backbone, test, features, out)
+    return analysis.analyse(load_runs(runs), backbone, test, features, out)
 
 
 def ccr_table(results: Results) -> str:

@@ -29,10 +29,11 @@ from pathlib import Path
 from ccr_diag.arrays import GIVEN, ProbabilityMap
 from ccr_diag.errors import BadConfig, BadPredictions
 from ccr_diag.npy import Archive
-from ccr_diag.predictions import KINDS, Predictions, load_predictions
+from ccr_diag.predictions import KINDS, Predictions
 from ccr_diag.readers.arrays import read_npy_pair, read_npz
 from ccr_diag.readers.content import Content, Declared, read_groups, read_names, to_predictions
 from ccr_diag.readers.csv_tables import read_csv
+from ccr_diag.readers.own import load_predictions
 from ccr_diag.readers.parquet import read_parquet
 
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib", ".ckpt")

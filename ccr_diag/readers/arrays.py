@@ -6,8 +6,9 @@ import numpy as np
 
 from ccr_diag.errors import BadConfig, BadPredictions
 from ccr_diag.npy import Archive, open_npy
-from ccr_diag.predictions import KINDS, OPTIONAL, as_texts
+from ccr_diag.predictions import KINDS, OPTIONAL
 from ccr_diag.readers.content import Content, Declared, choose_array, require_kind
+from ccr_diag.readers.conversion import as_texts
 
 
 def read_npz(

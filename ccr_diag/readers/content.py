@@ -10,7 +10,8 @@ import numpy as np
 from ccr_diag.arrays import GIVEN, UNKNOWN, ProbabilityMap
 from ccr_diag.checks import blocks
 from ccr_diag.errors import BadConfig, BadPredictions, nearest
-from ccr_diag.predictions import Predictions, as_columns, as_labels, as_values
+from ccr_diag.predictions import Predictions
+from ccr_diag.readers.conversion import as_columns, as_labels, as_values
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ccr_diag.errors import BadConfig, BadPredictions, MissingExtra
-from ccr_diag.predictions import KINDS, as_labels
+from ccr_diag.predictions import KINDS
 from ccr_diag.readers.content import Content, Declared, choose_array
+from ccr_diag.readers.conversion import as_labels
 from ccr_diag.readers.pairs import VALUE_COLUMNS, Numbers, Piece, fill
 
 ROWS = 2**16  # of a long table read together
