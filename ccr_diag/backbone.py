@@ -21,8 +21,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ccr_diag.causal_text import CausalTower, causal_tower
 from ccr_diag.embedded import MODEL_DIR
 from ccr_diag.errors import BadConfig, BadData, nearest
+from ccr_diag.prompt_encoding import PromptEncoder, TextTower
+
+logger = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
 
@@ -36,6 +40,7 @@ class Backbone:
         fingerprint: sha256 over the weights; features and checkpoints are tied to it.
         scale: τ, the exponential of the learned logit scale.
         bias: the learned logit bias, if the model has one.
+        causal: the text tower's parts, if its prompts need not be encoded whole.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Backbone:
     fingerprint: str
     scale: float
     bias: float | None
+    causal: CausalTower | None
     device: torch.device
     precision: str
 
@@ -72,8 +78,14 @@ class Backbone:
             features = self.model.encode_image(images.to(self.device))  # type: ignore[operator]
         return F.normalize(features.float(), dim=-1).cpu()
 
-    def tokenize(self, texts: Sequence[str]) -> Int[Tensor, "texts tokens"]:
+    def tokenize(
+        self, texts: Sequence[str], class_names: Sequence[str] | None = None
+    ) -> Int[Tensor, "texts tokens"]:
         """Token ids; a text that the tower would cut is refused.
+
+        Args:
+            texts: what to encode.
+            class_names: the classes that the texts speak of, to name one that is too long.
 
         Raises:
             BadData: a text is longer than the context.
@@ -83,32 +95,50 @@ class Backbone:
         longer = self.tokenizer(list(texts), context_length=room + 64)
         cut = longer[:, :room].ne(ids).any(dim=1) | longer[:, room:].ne(longer[:, -1:]).any(dim=1)
         if cut.any():
-            text = texts[int(cut.nonzero()[0])]
+            first = int(cut.nonzero()[0])
+            which = (
+                repr(texts[first])
+                if class_names is None
+                else f"that of class {class_names[first]!r}"
+            )
             raise BadData(
                 f"A prompt must fit the text tower's {self.context_length} tokens, "
-                f"but {text!r} is longer; shorten the class name or learn fewer context tokens."
+                f"but {which} is longer; shorten the class name or learn fewer context tokens."
             )
         return ids.to(self.device)
+
+    def prompt_encoder(
+        self,
+        ids: Int[Tensor, "texts tokens"],
+        at: Int[Tensor, "texts context"] | None = None,
+        specific: bool = False,
+    ) -> PromptEncoder:
+        """What encodes these texts again and again, with a context that changes.
+
+        Args:
+            ids: token ids with placeholders where the context goes.
+            at: positions of the context's tokens; None for texts without.
+            specific: whether every text has a context of its own.
+        """
+        tower = TextTower(self.model, self.token_embedding, self.causal, self.autocast)
+        return PromptEncoder(tower, ids, at, specific)
 
     def encode_text(
         self,
         ids: Int[Tensor, "texts tokens"],
-        context: Float[Tensor, "context width"] | None = None,
-        at: int = 1,
+        context: Float[Tensor, "*texts context width"] | None = None,
+        at: Int[Tensor, "texts context"] | None = None,
     ) -> Float[Tensor, "texts dim"]:
         """Unit embeddings of token ids, float32, differentiable in the context.
 
         Args:
             ids: token ids with placeholders where the context goes.
-            context: vectors that replace the embeddings of tokens ``at … at + context − 1``.
-            at: position of the first of them.
+            context: vectors that replace the embeddings of the tokens ``at``, the same for every
+                text or for each its own.
+            at: their positions.
         """
-        with self.autocast(), _learned_context(self.token_embedding, context, at):
-            if _stops_at_last_end(self.model):
-                features = encode_to_last_end(self.model, ids)
-            else:
-                features = self.model.encode_text(ids)  # type: ignore[operator]
-        return F.normalize(features.float(), dim=-1)
+        specific = context is not None and context.ndim == 3
+        return self.prompt_encoder(ids, at, specific)(context)
 
 
 def load_backbone(
@@ -157,6 +187,14 @@ def load_backbone(
         ) from error
     loaded.eval().requires_grad_(False)
     bias = getattr(loaded, "logit_bias", None)
+    causal = causal_tower(loaded)
+    logger.info(
+        "Text tower of %s: %s.",
+        model,
+        "encodes prompts whole, as it is of no causal kind known here"
+        if causal is None
+        else "causal, so prompts are encoded up to their pooled token, their common prefix once",
+    )
     return Backbone(
         name=model if pretrained is None else f"{model}:{pretrained}",
         model=loaded,
@@ -165,6 +203,7 @@ def load_backbone(
         fingerprint=_fingerprint(loaded, preprocess),
         scale=float(loaded.logit_scale.exp()),
         bias=None if bias is None else float(bias),
+        causal=causal,
         device=where,
         precision=precision,
     )
@@ -248,53 +287,3 @@ def _token_embedding(model: Any) -> nn.Module:
     if found is None:
         found = text.transformer.get_input_embeddings()
     return found  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _learned_context(
-    embedding: nn.Module, context: Float[Tensor, "context width"] | None, at: int
-) -> Iterator[None]:
-    """While open, embeddings ``at … at + context − 1`` of every text are the context's vectors."""
-    if context is None:
-        yield
-        return
-
-    def replace(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        middle = context.to(output.dtype).expand(len(output), -1, -1)
-        return torch.cat([output[:, :at], middle, output[:, at + len(context) :]], dim=1)
-
-    handle = embedding.register_forward_hook(replace)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _stops_at_last_end(model: Any) -> bool:
-    """Whether this is CLIP's own causal tower, in which nothing after the end token matters."""
-    return (
-        type(model) is open_clip.CLIP
-        and getattr(model, "attn_mask", None) is not None
-        and getattr(model, "text_pool_type", None) in ("argmax", "eos")
-    )
-
-
-def encode_to_last_end(model: Any, ids: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts dim"]:
-    """``model.encode_text(ids)`` without the columns after the last end token: the same, sooner."""
-    # CLIP's end token has the largest id; other vocabularies say which id it is.
-    ends: Tensor = (
-        ids.argmax(dim=1)
-        if model.text_pool_type == "argmax"
-        else (ids == model.text_eos_id).int().argmax(dim=1)
-    )
-    length = int(ends.max()) + 1
-    dtype = model.transformer.get_cast_dtype()
-    x = model.token_embedding(ids[:, :length]).to(dtype)
-    x = x + model.positional_embedding[:length].to(dtype)
-    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-    pooled: Tensor = x[torch.arange(len(x), device=x.device), ends]
-    projection: Any = model.text_projection
-    if projection is None:
-        return pooled
-    found: Tensor = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
-    return found

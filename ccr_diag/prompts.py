@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from ccr_diag.backbone import Backbone
 from ccr_diag.errors import BadConfig
+
+Position = Literal["end", "middle", "front"]
 
 TEMPLATE = "a photo of a {}."
 PLACEHOLDER = "X"  # one token in CLIP's vocabulary; its embedding is replaced, its place matters
@@ -31,36 +34,63 @@ def zero_shot_embeddings(
     """
     if "{}" not in template:
         raise BadConfig(f"A template must contain {{}} for the class name, but got {template!r}.")
-    ids = backbone.tokenize([template.format(prompt_name(name)) for name in class_names])
+    texts = [template.format(prompt_name(name)) for name in class_names]
+    ids = backbone.tokenize(texts, class_names)
     return backbone.encode_text(ids).cpu()
 
 
 @dataclass(frozen=True)
 class ContextPrompts:
-    """Token ids ``[start] context… class name . [end]`` with placeholders for the context.
+    """Token ids with placeholders for a learned context.
 
     Args:
-        ids: (classes, tokens).
-        at: position of the first context token: 1, or 0 for towers without a start token.
+        ids: token ids.
+        at: positions of the context's tokens, in their order.
     """
 
     ids: Int[Tensor, "classes tokens"]
-    at: int
+    at: Int[Tensor, "classes context"]
 
 
 def context_prompts(
-    backbone: Backbone, class_names: Sequence[str], n_context: int
+    backbone: Backbone,
+    class_names: Sequence[str],
+    n_context: int,
+    position: Position = "end",
 ) -> ContextPrompts:
-    """Prompts in which ``n_context`` tokens before the class name are learned.
+    """Prompts in which the class name is given and ``n_context`` tokens around it are learned.
 
-    Source: CoOp, Zhou et al., 2022.
+        end      [v₁ … v_M] name .
+        middle   [v₁ … v_⌊M/2⌋] name [v_⌊M/2⌋₊₁ … v_M] .
+        front    name [v₁ … v_M] .
+
+    Args:
+        backbone: tokenizes.
+        class_names: the classes.
+        n_context: M.
+        position: where the class name stands.
 
     Raises:
         BadData: a class name that does not fit beside the context.
+
+    Source: CoOp, Zhou et al., 2022.
     """
-    context = " ".join([PLACEHOLDER] * n_context)
-    ids = backbone.tokenize([f"{context} {prompt_name(name)}." for name in class_names])
-    return ContextPrompts(ids, _start(backbone))
+    n_before = {"end": n_context, "middle": n_context // 2, "front": 0}[position]
+    before, after = ([PLACEHOLDER] * n for n in (n_before, n_context - n_before))
+    names = [prompt_name(name) for name in class_names]
+    texts = [" ".join([*before, name, *after]) + "." for name in names]
+    ids = backbone.tokenize(texts, class_names)
+    start, order = _start(backbone), torch.arange(n_context, device=ids.device)
+    skipped = _n_tokens(backbone, names)[:, None] * (order >= n_before)
+    return ContextPrompts(ids, start + order + skipped)
+
+
+def _n_tokens(backbone: Backbone, texts: Sequence[str]) -> Int[Tensor, " texts"]:
+    """Number of tokens of each text, without those that the tower adds."""
+    ids = backbone.tokenize([*texts, ""])
+    columns = torch.arange(1, ids.shape[1] + 1, device=ids.device)
+    lengths = (ids.ne(ids[-1, -1]) * columns).amax(dim=1)  # a padding id may also be a word
+    return lengths[:-1] - lengths[-1]
 
 
 def _start(backbone: Backbone) -> int:
@@ -72,13 +102,10 @@ def _start(backbone: Backbone) -> int:
 @torch.no_grad()
 def word_embeddings(backbone: Backbone, phrase: str) -> Float[Tensor, "tokens width"]:
     """Token embeddings of a phrase, to start a context from: as many rows as it has tokens."""
-    at = _start(backbone)
-    ids, empty = backbone.tokenize([phrase, ""])
-    padding = empty[-1]
-    n = int(ids.ne(padding).sum() - empty.ne(padding).sum())
+    at, n = _start(backbone), int(_n_tokens(backbone, [phrase]))
     if n == 0:
         raise BadConfig(
             f"The phrase that the context starts from must have words, but got {phrase!r}."
         )
-    rows: Tensor = backbone.token_embedding(ids[None])
+    rows: Tensor = backbone.token_embedding(backbone.tokenize([phrase]))
     return rows[0, at : at + n].float().clone()

@@ -15,57 +15,27 @@ from ccr_diag.prompts import context_prompts, word_embeddings, zero_shot_embeddi
 NAMES = ["dog", "traffic light", "a very long name of some kind"]
 
 
-@pytest.fixture(params=["argmax", "eos", "linear projection"])
-def backbone(request, tmp_path):
-    """A tower of each kind that the short path serves."""
-    if request.param == "eos":
-        text = {"pool_type": "eos", "eos_id": 49407}
-    else:
-        text = {"proj_bias": True} if request.param == "linear projection" else {}
-    return load_backbone(write_tiny_clip(tmp_path, **text), device="cpu")
-
-
-def general(backbone, *args):
-    """The same call through ``model.encode_text``, with all columns."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_stops_at_last_end", lambda model: False)
-        return backbone.encode_text(*args)
-
-
-def test_real_words_as_context_give_open_clips_own_embeddings(backbone):
+def test_real_words_as_context_give_open_clips_own_embeddings(tiny_backbone):
     phrase = "a photo of a"
-    context = word_embeddings(backbone, phrase)
-    prompts = context_prompts(backbone, NAMES, len(context))
-    plain = backbone.tokenize([f"{phrase} {name}." for name in NAMES])
-    expected = backbone.model.encode_text(plain, normalize=True)
-    assert torch.equal(general(backbone, prompts.ids, context, prompts.at), expected)
-    torch.testing.assert_close(
-        backbone.encode_text(prompts.ids, context, prompts.at), expected, rtol=1e-5, atol=1e-6
-    )
+    context = word_embeddings(tiny_backbone, phrase)
+    prompts = context_prompts(tiny_backbone, NAMES, len(context))
+    plain = tiny_backbone.tokenize([f"{phrase} {name}." for name in NAMES])
+    expected = tiny_backbone.model.encode_text(plain, normalize=True)
+    found = tiny_backbone.encode_text(prompts.ids, context, prompts.at)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_short_path_equals_the_general_path_in_value_and_gradient(backbone):
-    start = word_embeddings(backbone, "some words here")
-    prompts = context_prompts(backbone, NAMES, len(start))
-    target = torch.randn(len(NAMES), 16, generator=torch.Generator().manual_seed(1))
-    results = []
-    for encode in (backbone.encode_text, lambda *args: general(backbone, *args)):
-        context = start.clone().requires_grad_()
-        features = encode(prompts.ids, context, prompts.at)
-        (features * target).sum().backward()
-        results.append((features.detach(), context.grad))
-    torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-4, atol=1e-6)
-    assert results[0][1].abs().max() > 1e-3
-
-
-def test_context_hook_is_gone_after_use_and_after_an_error(tiny_backbone):
-    ids = tiny_backbone.tokenize(["X dog."])
-    before = tiny_backbone.encode_text(ids)
-    tiny_backbone.encode_text(ids, torch.ones(1, 32), 1)
-    with pytest.raises(RuntimeError):
-        tiny_backbone.encode_text(ids, torch.ones(1, 31), 1)
-    assert torch.equal(tiny_backbone.encode_text(ids), before)
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [({}, "causal, so prompts are encoded up to"), ({"pool_type": "first"}, "prompts whole")],
+)
+def test_the_way_of_encoding_is_said_once(tmp_path, caplog, text, said):
+    with caplog.at_level("INFO"):
+        backbone = load_backbone(write_tiny_clip(tmp_path, **text), device="cpu")
+        zero_shot_embeddings(backbone, NAMES)
+    (message,) = (r.getMessage() for r in caplog.records if r.name == "ccr_diag.backbone")
+    assert said in message
+    assert (backbone.causal is None) == ("whole" in said)
 
 
 def test_embeddings_are_unit_float32_and_weights_take_no_gradient(tiny_backbone):

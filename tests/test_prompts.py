@@ -22,13 +22,31 @@ def test_context_stands_between_start_and_name(tiny_backbone):
     tokenizer = tiny_backbone.tokenizer
     x, dog, hot, stop = (tokenizer.encode(w)[0] for w in ("X", "dog", "hot", "."))
     start, end = tokenizer.sot_token_id, tokenizer.eot_token_id
-    assert prompts.at == 1
+    assert prompts.at.tolist() == [[1, 2, 3]] * 2
     assert prompts.ids[0, :7].tolist() == [start, x, x, x, dog, stop, end]
     assert prompts.ids[1, :8].tolist() == [start, x, x, x, hot, dog, stop, end]
 
 
+@pytest.mark.parametrize(
+    ("position", "layout"),
+    [("front", ["name", "XXXXX", "."]), ("middle", ["XX", "name", "XXX", "."])],
+)
+def test_context_stands_behind_or_around_the_name(tiny_backbone, position, layout):
+    tokenizer = tiny_backbone.tokenizer
+    names = ["dog", "X hot X", "!!! !"]  # names like placeholders, and like CLIP's padding
+    prompts = context_prompts(tiny_backbone, names, 5, position)
+    for name, ids, at in zip(names, prompts.ids.tolist(), prompts.at.tolist(), strict=True):
+        words, places = [tokenizer.sot_token_id], []
+        for part in layout:
+            if part.startswith("X"):
+                places += range(len(words), len(words) + len(part))
+            words += tokenizer.encode(name if part == "name" else " ".join(part))
+        assert at == places
+        assert ids[: len(words) + 1] == [*words, tokenizer.eot_token_id]
+
+
 def test_a_class_name_too_long_for_the_context_is_named(tiny_backbone):
-    with pytest.raises(BadData, match="'X X X X X X X X X X X X X X X X (dog ){5}dog.' is longer"):
+    with pytest.raises(BadData, match="that of class '(dog ){5}dog' is longer; shorten"):
         context_prompts(tiny_backbone, ["cat", " ".join(["dog"] * 6)], 16)
 
 

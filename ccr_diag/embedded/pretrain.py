@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from ccr_diag.backbone import encode_to_last_end
+from ccr_diag.causal_text import causal_tower, encode_rows, find_rows
 from ccr_diag.data import scenes, sprites
 from ccr_diag.embedded.corpus import CAPTIONS, SEED, Batches, Corpus
 
@@ -240,9 +240,14 @@ def train_step(
     """One step of AdamW at this learning rate; returns the loss before it."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+    tower = causal_tower(model)
+    assert tower is not None, "CONFIG is of a causal tower"
     with torch.autocast("cpu", torch.bfloat16):
         image_features = model.encode_image(normalised(batch["images"]), normalize=True)
-        texts = [encode_to_last_end(model, ids) for ids in torch.split(batch["ids"], CAPTIONS)]
+        texts = [
+            encode_rows(tower, find_rows(tower, ids, torch.full_like(ids, -1)), None)
+            for ids in torch.split(batch["ids"], CAPTIONS)
+        ]
     text_features = F.normalize(torch.cat(texts).float(), dim=-1)
     logits = model.logit_scale.exp() * text_features @ image_features.float().T
     loss = contrastive_loss(logits, batch["match"])
