@@ -84,6 +84,7 @@ def analyse(
     n_bootstrap: int = 200,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    scoring: Callable[[int, int], None] = lambda done, total: None,
 ) -> Results:
     """Measure zero-shot and all runs on the test images; write predictions and ``results.json``.
 
@@ -102,6 +103,7 @@ def analyse(
         n_bootstrap: replicates of the bootstrap over images; 0 for none.
         seed: of the bootstrap.
         progress: told models done and models in all.
+        scoring: told images scored and images in all, by a framework that takes long over them.
 
     Raises:
         BadCheckpoint: another backbone or other classes than the data's.
@@ -117,7 +119,9 @@ def analyse(
     chosen = {"preset": preset, "n_bins": n_bins, "seed": seed}
     measured: list[list[Split]] = []
     for i, model in enumerate(models):
-        said = [_predictions(runs[0], space, features, test, near) for space in model.spaces]
+        said = [
+            _predictions(runs[0], space, features, test, near, scoring) for space in model.spaces
+        ]
         measurements = [
             measure_predictions(predictions, n_bootstrap=n, **chosen)
             for predictions, n in zip(said, _replicates(len(said), n_bootstrap), strict=True)
@@ -194,6 +198,7 @@ def _predictions(
     features: Float[Tensor, "images dim"],
     test: MultiLabelDataset,
     near: Float[np.ndarray, " images"] | None,
+    scoring: Callable[[int, int], None],
 ) -> Predictions:
     """Of one split, with what its run recorded of the classes."""
     first = run.splits[0]
@@ -207,4 +212,5 @@ def _predictions(
         facts,
         class_counts=None if counts is None else np.array(counts, dtype=np.int64),
         proximity=near,
+        progress=scoring,
     )

@@ -55,6 +55,16 @@ class Checkpoint:
     facts: dict[str, Any]
     tensors: dict[str, Tensor]
 
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        """The framework's own tensors, by their names there."""
+        prefix = "framework."
+        return {
+            key.removeprefix(prefix): tensor
+            for key, tensor in self.tensors.items()
+            if key.startswith(prefix)
+        }
+
     def require_backbone(self, backbone: Backbone) -> None:
         """Refuse a backbone other than the one the run was tuned on."""
         if self.backbone["fingerprint"] != backbone.fingerprint:
@@ -91,9 +101,7 @@ def save_checkpoint(path: Path, tuning: Tuning, facts: dict[str, Any]) -> None:
 
 def restore(tuning: Tuning, checkpoint: Checkpoint) -> None:
     """Put a run back to where its checkpoint stands."""
-    prefix = "framework."
-    own = {k.removeprefix(prefix): v for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
-    tuning.framework.load_state_dict(own)
+    tuning.framework.load_state_dict(checkpoint.learned)
     tuning.bias.data.copy_(checkpoint.tensors["bias"])
     for i, parameter in enumerate(tuning.learned):
         buffer = checkpoint.tensors.get(f"momentum.{i}")

@@ -1,8 +1,9 @@
 """The settings of a fine-tuning run: one frozen record, TOML in, TOML out.
 
 Defaults are the paper's where it states them (16 shots a class, 10 epochs, batches of 32, no bias),
-CoOp's for the optimizer, and for learning rates, λ and estimator what did best on the calibration
-split of the embedded scenes. Every field is also a flag of ``ccr-diag finetune``.
+CoOp's for the optimizer, and for learning rates, CCR's λ and estimator what did best on the
+calibration split of the embedded scenes. ``config_from_dict`` puts the defaults of the framework in
+their place, each from its own paper. Every field is also a flag of ``ccr-diag finetune``.
 """
 
 import dataclasses
@@ -11,23 +12,31 @@ import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ccr_diag.arrays import BIAS_RULES
 from ccr_diag.errors import BadConfig, nearest
 
+# Written out, as importing what they name takes seconds; a test holds them against the registries.
 CHOICES = {
-    "framework": ("coop",),
-    "loss": ("bce", "ranking"),
-    "regularizer": ("none", "ccr"),
+    "framework": ("coop", "cocoop", "kgcoop", "clip_adapter"),
+    "loss": ("bce", "ranking", "asl"),
+    "regularizer": ("none", "ccr", "kgcoop", "dor"),
     "estimator": ("uncentred", "uncentred_inactive", "centred_inactive", "centred"),
     "target": ("auto", "raw", "centred"),
     "reduction": ("sum", "mean"),
     "bias": tuple(BIAS_RULES),
+    "position": ("end", "middle", "front"),
     "precision": ("fp32", "amp_bf16"),
 }
+Position = Literal["end", "middle", "front"]
+CLASS_SPECIFIC = ("coop", "kgcoop")  # frameworks that can learn a context a class
+
 # Each on its own scale: BCE is a mean over classes. Chosen on the calibration split of the scenes.
-LEARNING_RATES = {"bce": 0.2, "ranking": 3e-4}
+LEARNING_RATES = {"bce": 0.2, "ranking": 3e-4, "asl": 0.2}
+# CCR's chosen there too; KgCoOp's and DOR's from their papers, DOR's being 8 for CoOp.
+LAMBDAS = {"none": 10.0, "ccr": 10.0, "kgcoop": 8.0, "dor": 2.0}
+DOR_LAMBDA_OF_COOP = 8.0
 
 
 @dataclass(frozen=True)
@@ -45,16 +54,24 @@ class FinetuneConfig:
         loss: what is minimised.
         regularizer: what is added, times ``lambda_``.
         lambda_: λ of ``L + λ·L_reg``.
+        label_smoothing: ε of BCE with labels (1 − ε)·y + ε/2.
         estimator: of the predicted co-inactivation matrix (CCR).
         target: text correlation that CCR aims at; ``auto`` centres it when the estimator is
             centred.
         reduction: of CCR, over class pairs.
+        outliers: DOR's file of nouns, one a line; empty for the packaged ones.
+        top_outliers: K, how many of them, the nearest to the base classes, are drawn from; 0 takes
+            all.
+        n_outliers: N, nouns drawn a step.
         bias: rule of the probability map's bias.
         scale: τ; 0 takes the model's own.
         shots: training images per class; 0 takes all.
         seed: split number; decides which images are drawn, their order, and random starts.
         n_context: learned context tokens, when they start at random.
         context_init: phrase that the context starts from instead.
+        position: where the class name stands among the context.
+        class_specific: whether each class learns a context of its own.
+        residual_ratio: α of CLIP-Adapter, the share of the adapted feature.
         epochs: passes over the shots.
         batch_size: images a step.
         learning_rate: peak; 0 takes the loss's default.
@@ -73,16 +90,23 @@ class FinetuneConfig:
     framework: str = "coop"
     loss: str = "bce"
     regularizer: str = "none"
-    lambda_: float = 10.0
+    lambda_: float = LAMBDAS["ccr"]
+    label_smoothing: float = 0.0
     estimator: str = "centred_inactive"
     target: str = "auto"
     reduction: str = "mean"
+    outliers: str = ""
+    top_outliers: int = 5000
+    n_outliers: int = 64
     bias: str = "none"
     scale: float = 0.0
     shots: int = 16
     seed: int = 1
     n_context: int = 16
     context_init: str = "a photo of a"
+    position: Position = "end"
+    class_specific: bool = False
+    residual_ratio: float = 0.2
     epochs: int = 10
     batch_size: int = 32
     learning_rate: float = 0.0
@@ -99,18 +123,19 @@ class FinetuneConfig:
                     f"{name} must be one of {', '.join(allowed)}, but got "
                     f"{getattr(self, name)!r}{nearest(str(getattr(self, name)), allowed)}"
                 )
-        if self.loss == "ranking" and self.bias == "learned":
-            raise BadConfig(
-                "A bias is learned by bce only, as it cancels in the ranking loss, but got loss "
-                "'ranking' with bias 'learned'; choose another bias rule."
-            )
+        self._check_numbers()
+        self._check_combinations()
+
+    def _check_numbers(self) -> None:
+        """Refuse what is out of range."""
         if not 0 <= self.seed < 2**31:
             raise BadConfig(f"seed must lie in 0 … 2³¹ − 1, but got {self.seed}.")
-        for name in ("epochs", "batch_size", "n_context"):
+        for name in ("epochs", "batch_size", "n_context", "n_outliers"):
             if getattr(self, name) < 1:
                 raise BadConfig(f"{name} must be at least 1, but got {getattr(self, name)}.")
         for name in (
             "shots",
+            "top_outliers",
             "scale",
             "lambda_",
             "learning_rate",
@@ -124,6 +149,32 @@ class FinetuneConfig:
                 raise BadConfig(
                     f"{name.rstrip('_')} must be a finite number, 0 or more, but got {value}."
                 )
+        if not 0 <= self.label_smoothing < 1:
+            raise BadConfig(
+                f"label_smoothing must be 0 or more and below 1, but got {self.label_smoothing}."
+            )
+        if not 0 < self.residual_ratio <= 1:
+            raise BadConfig(
+                f"residual_ratio must be above 0 and at most 1, but got {self.residual_ratio}."
+            )
+
+    def _check_combinations(self) -> None:
+        """Refuse settings that contradict each other."""
+        if self.loss == "ranking" and self.bias == "learned":
+            raise BadConfig(
+                "A bias is not learned by the ranking loss, in which it cancels, but got loss "
+                "'ranking' with bias 'learned'; choose another bias rule."
+            )
+        if self.label_smoothing and self.loss != "bce":
+            raise BadConfig(
+                f"Label smoothing goes with loss 'bce', but got {self.loss!r} with "
+                f"label_smoothing {self.label_smoothing}; leave it out."
+            )
+        if self.class_specific and self.framework not in CLASS_SPECIFIC:
+            raise BadConfig(
+                f"A context of its own a class goes with framework {' or '.join(CLASS_SPECIFIC)}, "
+                f"but got {self.framework!r} with class_specific; leave it out."
+            )
 
     @property
     def peak_rate(self) -> float:
@@ -132,8 +183,10 @@ class FinetuneConfig:
 
     @property
     def method(self) -> str:
-        """Loss and regularizer: ``bce``, ``ranking``, ``bce+ccr``."""
-        return self.loss if self.regularizer == "none" else f"{self.loss}+{self.regularizer}"
+        """Framework unless CoOp, loss and regularizer: ``bce``, ``bce+ccr``, ``cocoop bce``."""
+        framework = "" if self.framework == "coop" else f"{self.framework} "
+        added = "" if self.regularizer == "none" else f"+{self.regularizer}"
+        return f"{framework}{self.loss}{added}"
 
     @property
     def name(self) -> str:
@@ -163,7 +216,7 @@ class FinetuneConfig:
 
 
 def config_from_dict(values: dict[str, Any]) -> FinetuneConfig:
-    """A config from plain values.
+    """A config from plain values; what is not among them is the framework's own default.
 
     Raises:
         BadConfig: an unknown key (the nearest known one is named) or a value of the wrong kind.
@@ -180,7 +233,38 @@ def config_from_dict(values: dict[str, Any]) -> FinetuneConfig:
         if type(given) is not kind:
             raise BadConfig(f"Setting {key!r} must be of kind {kind.__name__}, but got {value!r}.")
         checked[key] = given
-    return FinetuneConfig(**checked)
+    return FinetuneConfig(**_defaults(checked) | checked)
+
+
+def _defaults(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the framework's paper, and λ of the regularizer's."""
+    framework = given.get("framework", FinetuneConfig.framework)
+    if framework not in CHOICES["framework"]:
+        return {}
+    # Only here: what is learned needs torch, and settings must not.
+    from ccr_diag.frameworks import FRAMEWORKS
+
+    defaults: dict[str, Any] = dict(FRAMEWORKS[framework].DEFAULTS)
+    regularizer = (defaults | given).get("regularizer", FinetuneConfig.regularizer)
+    if (regularizer, framework) == ("dor", "coop"):
+        return defaults | {"lambda_": DOR_LAMBDA_OF_COOP}
+    return defaults | {"lambda_": LAMBDAS.get(regularizer, FinetuneConfig.lambda_)}
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """What a TOML file of settings says.
+
+    Raises:
+        BadConfig: no such file, or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadConfig(
+            f"The config must be a TOML file, but {path} cannot be read ({error.strerror})."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadConfig(f"The config must be a TOML file, but {path} is not ({error}).") from error
 
 
 def load_config(path: Path) -> FinetuneConfig:
@@ -189,11 +273,4 @@ def load_config(path: Path) -> FinetuneConfig:
     Raises:
         BadConfig: no such file, not TOML, or a bad setting.
     """
-    try:
-        return config_from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise BadConfig(
-            f"The config must be a TOML file, but {path} cannot be read ({error.strerror})."
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadConfig(f"The config must be a TOML file, but {path} is not ({error}).") from error
+    return config_from_dict(read_settings(path))

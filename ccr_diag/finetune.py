@@ -25,7 +25,6 @@ from ccr_diag.errors import BadConfig, BadData
 from ccr_diag.features import image_features
 from ccr_diag.frameworks import FRAMEWORKS
 from ccr_diag.losses import REGULARIZERS
-from ccr_diag.losses.ccr import CCR
 from ccr_diag.prompts import zero_shot_embeddings
 from ccr_diag.runs import CHECKPOINT, CONFIG, DONE, LOG, is_done, versions, write_text
 from ccr_diag.tune import Tuning, start_tuning, tune
@@ -82,21 +81,24 @@ def finetune(
             f"Tuning needs base classes, but all {len(base)} classes are declared new; "
             "declare fewer."
         )
+    _check_new_classes(config, train)
     _check_settings(folder, config)
     if is_done(folder):
         return folder / CHECKPOINT
     names = [name for name, is_base in zip(train.class_names, base, strict=True) if is_base]
+    zero_shot = zero_shot_embeddings(backbone, train.class_names)
+    framework = FRAMEWORKS[config.framework](backbone, names, config)
+    regularizer = None
+    if config.regularizer != "none":
+        make = REGULARIZERS[config.regularizer]
+        regularizer = make(config, backbone, framework, names, zero_shot[base].to(backbone.device))
     shots = draw_shots(
         config, backbone, train, lambda done, total: progress("features", done, total)
     )
-    zero_shot = zero_shot_embeddings(backbone, train.class_names)
     scale = config.scale or backbone.scale
     zero_shot_scores = (shots.features @ zero_shot[base].T).numpy()
     start = fit_map(config.bias, scale, zero_shot_scores, shots.labels, backbone.bias)
 
-    framework = FRAMEWORKS[config.framework](
-        backbone, names, config.n_context, config.context_init, config.seed
-    )
     tuning = start_tuning(framework, start.bias, config)
     facts = _facts(config, backbone, train, shots, start)
     known = shots.labels != UNKNOWN
@@ -110,7 +112,6 @@ def finetune(
         saved.require_classes(train.class_names)
         restore(tuning, saved)
     write_text(folder / CONFIG, config.to_toml())  # nothing is written before all is known to fit
-    regularizer = _regularizer(config, zero_shot[base].to(backbone.device))
     labels = torch.from_numpy(shots.labels)
     for record in tune(
         tuning,
@@ -151,12 +152,15 @@ def _check_settings(folder: Path, config: FinetuneConfig) -> None:
         )
 
 
-def _regularizer(config: FinetuneConfig, zero_shot: Float[Tensor, "classes dim"]) -> CCR | None:
-    """CCR towards the zero-shot text correlation of the base classes, or none."""
-    if config.regularizer == "none":
-        return None
-    centre = None if config.target == "auto" else config.target == "centred"
-    return REGULARIZERS[config.regularizer](zero_shot, config.estimator, config.reduction, centre)
+def _check_new_classes(config: FinetuneConfig, train: MultiLabelDataset) -> None:
+    """Refuse contexts of classes' own that would be noise for a class that is never tuned."""
+    if config.class_specific and not config.context_init and train.new.any():
+        name = train.class_names[int(train.new.argmax())]
+        raise BadConfig(
+            "A class that is not tuned keeps the context that its own started from, which needs "
+            f"a phrase, but got class_specific, a random start and new class {name!r}; "
+            "give context_init or leave class_specific out."
+        )
 
 
 def _maps(

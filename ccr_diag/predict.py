@@ -1,5 +1,6 @@
 """Checkpoint + data set → predictions. The last file that needs torch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,9 @@ from ccr_diag.arrays import ProbabilityMap
 from ccr_diag.backbone import Backbone
 from ccr_diag.checkpoint import Checkpoint
 from ccr_diag.data.dataset import MultiLabelDataset
-from ccr_diag.errors import BadConfig, nearest
+from ccr_diag.errors import BadCheckpoint, BadConfig, nearest
 from ccr_diag.frameworks import FRAMEWORKS
+from ccr_diag.frameworks.framework import Framework
 from ccr_diag.predictions import Predictions
 from ccr_diag.prompts import zero_shot_embeddings
 
@@ -22,12 +24,74 @@ OWN = "own"
 
 @dataclass(frozen=True)
 class TextSpace:
-    """Class text embeddings of one model and split, with the map that it is read through."""
+    """Class text embeddings of one model and split, and how scores and probabilities are made.
+
+    Args:
+        name: of the model.
+        seed: number of the split.
+        embeddings: unit class text embeddings. Of a framework whose scores do not come from them
+            alone (CoCoOp, CLIP-Adapter): what its ``text_embeddings`` says.
+        map: the probability map that scores are read through.
+        framework: makes the scores; None for zero-shot, whose scores are cosines.
+    """
 
     name: str
     seed: int
     embeddings: Float[Tensor, "classes dim"]
     map: ProbabilityMap
+    framework: Framework | None = None
+
+    @torch.no_grad()
+    def scores(
+        self,
+        features: Float[Tensor, "images dim"],
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Float[Tensor, "images classes"]:
+        """Scores of unit image features, on the CPU.
+
+        Args:
+            features: unit image features.
+            progress: told the images done and the images in all, by a framework that takes long.
+        """
+        if self.framework is None:
+            return features @ self.embeddings.T
+        device, chunk = next(self.framework.parameters()).device, self.framework.CHUNK
+        text, parts, done = self.embeddings.to(device), [], 0
+        for rows in torch.split(features, chunk or len(features)):
+            parts.append(self.framework.scores(rows.to(device), text).float().cpu())
+            done += len(rows)
+            if chunk is not None:
+                progress(done, len(features))
+        return torch.cat(parts)
+
+
+def tuned_framework(checkpoint: Checkpoint, backbone: Backbone) -> Framework:
+    """What a run learned, made ready for all classes of the data set, new ones too.
+
+    Of class-specific contexts, a class that was not tuned has the one that it would have started
+    from.
+
+    Raises:
+        BadCheckpoint: another backbone, or tensors that are not the framework's.
+    """
+    checkpoint.require_backbone(backbone)
+    config = checkpoint.config
+    framework = FRAMEWORKS[config.framework](backbone, checkpoint.class_names, config)
+    learned = checkpoint.learned
+    rows = [i for i, name in enumerate(checkpoint.class_names) if name not in checkpoint.new]
+    if config.class_specific:
+        start = {key: tensor.cpu() for key, tensor in framework.state_dict().items()}
+        for key in learned.keys() & start.keys():
+            if len(learned[key]) == len(rows):
+                learned[key] = start[key].index_copy(0, torch.tensor(rows), learned[key])
+    try:
+        framework.load_state_dict(learned)
+    except RuntimeError as error:
+        raise BadCheckpoint(
+            f"A checkpoint must hold what its framework {config.framework!r} learns, but "
+            f"{checkpoint.path} does not ({str(error).splitlines()[-1].strip()})."
+        ) from error
+    return framework
 
 
 def tuned_space(checkpoint: Checkpoint, backbone: Backbone, rule: str = OWN) -> TextSpace:
@@ -39,19 +103,12 @@ def tuned_space(checkpoint: Checkpoint, backbone: Backbone, rule: str = OWN) -> 
         rule: ``own``, the map that the run was trained with, or a bias rule fitted on its training
             scores.
     """
-    checkpoint.require_backbone(backbone)
-    config = checkpoint.config
-    framework = FRAMEWORKS[config.framework](
-        backbone, checkpoint.class_names, config.n_context, config.context_init, config.seed
-    )
-    prefix = "framework."
-    own = {k.removeprefix(prefix): v for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
-    framework.load_state_dict(own)
+    framework, config = tuned_framework(checkpoint, backbone), checkpoint.config
     with torch.no_grad():
         embeddings = framework.text_embeddings().cpu()
     map_ = checkpoint.map if rule == OWN else _rule(checkpoint, "tuned", rule)
     name = config.name if rule == OWN else config.replace(bias=rule).name
-    return TextSpace(name, config.seed, embeddings, map_)
+    return TextSpace(name, config.seed, embeddings, map_, framework)
 
 
 def zero_shot_space(checkpoint: Checkpoint, backbone: Backbone, rule: str) -> TextSpace:
@@ -81,20 +138,22 @@ def predict(
     *,
     class_counts: Int[np.ndarray, " classes"] | None = None,
     proximity: Float[np.ndarray, " images"] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Predictions:
     """Scores (cosines) of every image and class, with all that is needed to read them.
 
     Args:
-        space: class text embeddings and the map they are read through.
+        space: the model, and the map it is read through.
         features: unit features of the images.
         dataset: the images.
         groups: of each class.
         provenance: what else is recorded about the origin.
         class_counts: training images of each class, if known.
         proximity: how near each image is to others, if known.
+        progress: told the images scored and the images in all, by a framework that takes long.
     """
     return Predictions(
-        values=(features @ space.embeddings.T).numpy(),
+        values=space.scores(features, progress).numpy(),
         labels=dataset.labels,
         class_names=dataset.class_names,
         groups=groups,

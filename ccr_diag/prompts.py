@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ccr_diag.backbone import Backbone
+from ccr_diag.config import Position as Position
 from ccr_diag.errors import BadConfig
-
-Position = Literal["end", "middle", "front"]
 
 TEMPLATE = "a photo of a {}."
 PLACEHOLDER = "X"  # one token in CLIP's vocabulary; its embedding is replaced, its place matters

@@ -1,6 +1,6 @@
 """The training loop: frozen image features and labels in, learned prompts out.
 
-    L = L_loss(z, y) + λ · L_reg(z, y),   z = τ·s + b
+    L = L_loss(z, y) + λ · L_reg(z, y, t),   z = τ·s + b,   t: class text embeddings
 
 SGD with momentum; the learning rate holds at a small value while warming up, then follows a cosine
 over the epochs (CoOp's recipe). The order of images in an epoch depends on (seed, epoch) alone, so
@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from ccr_diag.config import FinetuneConfig
 from ccr_diag.errors import RunFailed
-from ccr_diag.losses import LOSSES
-from ccr_diag.losses.ccr import CCR
+from ccr_diag.frameworks.framework import Framework
+from ccr_diag.losses import make_loss
+from ccr_diag.losses.ccr import CCRLoss
+from ccr_diag.losses.dor import DORLoss
 from ccr_diag.losses.ranking import SCALE as RANKING_SCALE
 
 
@@ -33,7 +35,7 @@ class Tuning:
         epoch: epochs done.
     """
 
-    framework: nn.Module
+    framework: Framework
     bias: nn.Parameter
     optimizer: torch.optim.SGD
     epoch: int = 0
@@ -56,7 +58,7 @@ class EpochRecord:
     bias: float
 
 
-def start_tuning(framework: nn.Module, bias: float, config: FinetuneConfig) -> Tuning:
+def start_tuning(framework: Framework, bias: float, config: FinetuneConfig) -> Tuning:
     """A run at its beginning. The bias is not decayed: it is a location, not a weight."""
     device = next(framework.parameters()).device
     b = nn.Parameter(torch.tensor(bias, device=device), requires_grad=config.bias == "learned")
@@ -81,7 +83,7 @@ def tune(
     features: Float[Tensor, "images dim"],
     labels: Int8[Tensor, "images classes"],
     scale: float,
-    regularizer: CCR | None,
+    regularizer: nn.Module | None,
     config: FinetuneConfig,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[EpochRecord]:
@@ -92,7 +94,7 @@ def tune(
         features: unit image features.
         labels: 1, 0, −1 (unknown), of the classes that the framework scores.
         scale: τ.
-        regularizer: called with (logits, labels); None for none.
+        regularizer: its ``of_step`` is added, times λ; None for none.
         config: the settings.
         on_step: told the steps done and the steps in all.
 
@@ -101,6 +103,8 @@ def tune(
     """
     features, labels = features.to(tuning.bias.device), labels.to(tuning.bias.device)
     steps = math.ceil(len(features) / config.batch_size)
+    if isinstance(regularizer, DORLoss):
+        regularizer.step = tuning.epoch * steps  # its draws go on where they stood
     while tuning.epoch < config.epochs:
         rate = learning_rate(config, tuning.epoch)
         for group in tuning.optimizer.param_groups:
@@ -135,19 +139,21 @@ def _step(
     features: Float[Tensor, "batch dim"],
     labels: Int8[Tensor, "batch classes"],
     scale: float,
-    regularizer: CCR | None,
+    regularizer: nn.Module | None,
     config: FinetuneConfig,
 ) -> Float[Tensor, " parts"]:
     """One step of SGD; returns the loss, the regularizer without its λ, its dead classes."""
-    scores = tuning.framework(features)
+    text = tuning.framework.text_embeddings()
+    scores = tuning.framework.scores(features, text)
     logits = scale * scores + tuning.bias
     # Ranking loss knows no probabilities: it has its own scale, and a bias would cancel.
-    loss = LOSSES[config.loss](
-        RANKING_SCALE * scores if config.loss == "ranking" else logits, labels
-    )
+    minimised = make_loss(config.loss, config.label_smoothing)
+    loss = minimised(RANKING_SCALE * scores if config.loss == "ranking" else logits, labels)
     regularization = dead = torch.zeros_like(loss)
-    if regularizer is not None:
+    if isinstance(regularizer, CCRLoss):
         regularization, dead = regularizer.with_dead_count(logits, labels)
+    elif regularizer is not None:
+        regularization = regularizer.of_step(logits, labels, text, tuning.framework)  # type: ignore[operator]
     tuning.optimizer.zero_grad()
     (loss + config.lambda_ * regularization).backward()  # type: ignore[no-untyped-call]
     tuning.optimizer.step()

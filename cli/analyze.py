@@ -93,6 +93,7 @@ def checkpoint(
         output if to_folder else None,
         rule=rule,
         progress=partial(progress, "models"),
+        scoring=partial(progress, "images scored"),
         **options,
     )
     click.echo(report.render(results, form, line_width()), nl=False)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from scipy.special import logit
 
-from ccr_diag.config import CHOICES, FinetuneConfig, config_from_dict, load_config
+from ccr_diag.config import CHOICES, FinetuneConfig, config_from_dict, read_settings
 
 from .options import PATH, Command, device_options, existing_output, output_option, set_threads
 from .progress import Progress
@@ -22,19 +22,26 @@ SETTINGS = {
     "data": "Data set: scenes[:STYLE] or manifest:FILE.csv.",
     "split": "Split of the data set to tune on.",
     "new_classes": "A class to leave out of tuning and call new (repeatable).",
-    "framework": "What is learned.",
+    "framework": "What is learned; unless given, settings are those of its paper.",
     "loss": "What is minimised.",
     "regularizer": "What is added.",
     "lambda_": "λ, the weight of the regularizer.",
+    "label_smoothing": "BCE: ε of labels (1 − ε)·y + ε/2.",
     "estimator": "CCR: how the co-inactivation of classes is estimated.",
     "target": "CCR: text correlation raw, centred, or as the estimator needs it.",
     "reduction": "CCR: over pairs of classes.",
+    "outliers": "DOR: file of nouns, one a line; '' takes the packaged ones.",
+    "top_outliers": "DOR: draw from that many of them, the nearest to the classes; 0 takes all.",
+    "n_outliers": "DOR: nouns drawn a step.",
     "bias": "Rule of the bias b in p = σ(τ·score + b); none is the paper's.",
     "scale": "τ in p = σ(τ·score + b); 0 takes the model's.",
     "shots": "Training images a class; 0 takes all.",
     "seed": "Number of the first split.",
     "n_context": "Learned context tokens, where no phrase is given.",
     "context_init": "Phrase that the context starts from; '' starts at random.",
+    "position": "Where the class name stands among the context.",
+    "class_specific": "A context of its own for each class.",
+    "residual_ratio": "CLIP-Adapter: α, the share of the adapted feature.",
     "epochs": "Passes over the training images.",
     "batch_size": "Images a step.",
     "learning_rate": "Peak of the cosine; 0 takes the loss's default.",
@@ -47,14 +54,18 @@ SETTINGS = {
 
 
 def setting_flags(command: Command) -> Command:
-    """One flag a setting. None means not given: the config file's value, or the default, stands."""
+    """One flag a setting. None means not given: the config file's value, or the default, stands.
+
+    The defaults shown are those of the default framework.
+    """
     defaults = {field.name: field.default for field in dataclasses.fields(FinetuneConfig)}
     for name, text in reversed(SETTINGS.items()):
         default = defaults[name]
         kind = click.Choice(CHOICES[name]) if name in CHOICES else type(default)
-        many = isinstance(default, tuple)
+        many, flag = isinstance(default, tuple), f"--{name.strip('_').replace('_', '-')}"
+        either = f"{flag}/--no-{flag.removeprefix('--')}" if kind is bool else flag
         command = click.option(
-            "--new-class" if many else f"--{name.strip('_').replace('_', '-')}",
+            "--new-class" if many else either,
             name,
             type=str if many else kind,
             multiple=many,
@@ -95,8 +106,8 @@ def finetune(
     ccr-diag finetune --loss bce --regularizer ccr --splits 3 --output runs/ccr
     """  # noqa: D301 (click wants the backspace itself)
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    config = load_config(config_file) if config_file else FinetuneConfig()
-    config = config_from_dict(config.as_dict() | given)
+    settings = read_settings(config_file) if config_file else {}
+    config = config_from_dict(settings | given)
     set_threads(threads)
 
     from ccr_diag.backbone import load_backbone
@@ -119,7 +130,8 @@ def finetune(
             train=train,
             progress=Progress(f"{config.name}, split {seed},"),
         )
-    click.echo(start_note(load_checkpoint(path).facts), err=True, nl=False)
+    facts = load_checkpoint(path).facts
+    click.echo(start_note(facts) + unseen_note(facts), err=True, nl=False)
     click.echo(f"{config.name}: {splits} split{'s' if splits > 1 else ''} in {output}", err=True)
 
 
@@ -132,4 +144,17 @@ def start_note(facts: dict[str, Any]) -> str:
         f"Note: under bias rule {config['bias']!r} the zero-shot probabilities of the training "
         f"images average {mean:.2f}, but {prior:.2f} of their labels are positive. BCE then mostly "
         "moves all classes alike; --bias prior or learned starts level.\n"
+    )
+
+
+def unseen_note(facts: dict[str, Any]) -> str:
+    """A warning where a class that was tuned has no image that shows it."""
+    base = [name for name in facts["class_names"] if name not in facts["new"]]
+    unseen = [name for name, shots in zip(base, facts["shots"], strict=True) if shots == 0]
+    if not unseen:
+        return ""
+    shown = ", ".join(unseen[:5]) + (", …" if len(unseen) > 5 else "")
+    return (
+        f"Note: no training image shows {len(unseen)} of the {len(base)} base classes ({shown}). "
+        "Tuning saw them as absent or unknown only; --new-class leaves a class out.\n"
     )

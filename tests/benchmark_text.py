@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ccr_diag.causal_text import causal_tower
 from ccr_diag.config import FinetuneConfig
+from ccr_diag.frameworks.framework import Framework
 from ccr_diag.prompt_encoding import CHUNK_ROWS, PromptEncoder, TextTower
 from ccr_diag.tune import start_tuning, tune
 
@@ -52,7 +53,7 @@ def random_prompts(n_classes: int, shares: list[float]) -> tuple[Tensor, Tensor]
     return ids, torch.arange(1, 1 + CONTEXT).expand(n_classes, -1)
 
 
-class Learner(nn.Module):
+class Learner(Framework):
     """Learns a context as CoOp does; scores are cosines."""
 
     def __init__(self, model: nn.Module, ids: Tensor, at: Tensor, whole: bool, **chunks: int):
@@ -62,8 +63,8 @@ class Learner(nn.Module):
         self.encode = PromptEncoder(tower, ids, at, **chunks)
         self.context = nn.Parameter(0.02 * torch.randn(CONTEXT, WIDTH))
 
-    def forward(self, images: Tensor) -> Tensor:
-        return images @ self.encode(self.context).T
+    def text_embeddings(self) -> Tensor:
+        return self.encode(self.context)
 
     def step(self) -> float:
         """Forward and backward of the texts alone."""

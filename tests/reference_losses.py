@@ -66,16 +66,42 @@ def ccr(z, y, target, estimator, reduction):
     return total
 
 
-def bce(z, y, reduction):
+def bce(z, y, reduction, smoothing=0.0):
+    """A smoothed label is half of ε the other label."""
     total, known = 0.0, 0
     for row_z, row_y in zip(np.asarray(z).tolist(), np.asarray(y).tolist(), strict=True):
         for logit, label in zip(row_z, row_y, strict=True):
+            q = absence(logit)
             if label == 1:
-                total -= math.log(1 - absence(logit))
+                total -= (1 - smoothing / 2) * math.log(1 - q) + smoothing / 2 * math.log(q)
             if label == 0:
-                total -= math.log(absence(logit))
+                total -= (1 - smoothing / 2) * math.log(q) + smoothing / 2 * math.log(1 - q)
             known += label != -1
     return total / (max(1, known) if reduction == "mean" else len(z))
+
+
+def asl(z, y, gamma_present, gamma_absent, clip, reduction, weighted_at=None):
+    """``weighted_at``: logits that the focusing weights are computed at, if not ``z``."""
+    total, known = 0.0, 0
+    z = np.asarray(z).tolist()
+    at = z if weighted_at is None else np.asarray(weighted_at).tolist()
+    for b, labels in enumerate(np.asarray(y).tolist()):
+        for c, label in enumerate(labels):
+            p, p_at = 1 - absence(z[b][c]), 1 - absence(at[b][c])
+            if label == 1:
+                total -= (1 - p_at) ** gamma_present * math.log(p)
+            if label == 0:
+                total -= max(p_at - clip, 0) ** gamma_absent * math.log(1 - max(p - clip, 0))
+            known += label != -1
+    return total / (max(1, known) if reduction == "mean" else len(z))
+
+
+def cosine_distance(tuned, zero_shot):
+    total = 0.0
+    for t, u in zip(np.asarray(tuned).tolist(), np.asarray(zero_shot).tolist(), strict=True):
+        dot = sum(a * b for a, b in zip(t, u, strict=True))
+        total += dot / math.sqrt(sum(a * a for a in t)) / math.sqrt(sum(b * b for b in u))
+    return 1 - total / len(tuned)
 
 
 def ranking(z, y, margin=1.0):

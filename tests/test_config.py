@@ -45,7 +45,19 @@ def test_toml_round_trip(tmp_path_factory, changes):
     ("values", "text"),
     [
         ({"lamda_": 1.0}, "Unknown setting 'lamda_'; did you mean 'lambda_'?"),
-        ({"loss": "bse"}, "loss must be one of bce, ranking, but got 'bse'; did you mean 'bce'?"),
+        (
+            {"loss": "bse"},
+            "loss must be one of bce, ranking, asl, but got 'bse'; did you mean 'bce'?",
+        ),
+        (
+            {"framework": "cocop"},
+            "framework must be one of "
+            + ", ".join(CHOICES["framework"])
+            + ", but got 'cocop'; did you mean 'cocoop'?",
+        ),
+        ({"label_smoothing": 1.0}, "label_smoothing must be 0 or more and below 1, but got 1.0."),
+        ({"residual_ratio": 0.0}, "residual_ratio must be above 0 and at most 1, but got 0.0."),
+        ({"n_outliers": 0}, "n_outliers must be at least 1, but got 0."),
         ({"epochs": 0}, "epochs must be at least 1, but got 0."),
         ({"lambda_": -1.0}, "lambda must be a finite number, 0 or more, but got -1.0."),
         ({"scale": float("inf")}, "scale must be a finite number, 0 or more, but got inf."),

@@ -53,7 +53,7 @@ def test_every_flag_that_the_readme_names_exists():
 def test_the_two_lines_of_the_readme_are_what_a_stranger_needs():
     lines = README.splitlines()
     assert "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/ccr-diag demo" in lines
-    assert ".venv/bin/pip install -e '.[test]' && .venv/bin/pytest" in lines
+    assert ".venv/bin/pip install -e '.[test]' && .venv/bin/pytest -n auto" in lines
 
 
 def test_the_steps_of_the_readme_run_as_they_stand(ccr, tmp_path, monkeypatch):

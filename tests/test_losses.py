@@ -4,11 +4,13 @@ import reference_losses as reference
 import torch
 from sklearn.metrics import log_loss
 
+from ccr_diag.config import FinetuneConfig
 from ccr_diag.covariance import CENTRED, ESTIMATORS, text_correlation
 from ccr_diag.errors import BadConfig
-from ccr_diag.losses import LOSSES, REGULARIZERS
+from ccr_diag.losses import LOSSES, make_loss
+from ccr_diag.losses.asl import asl
 from ccr_diag.losses.bce import bce
-from ccr_diag.losses.ccr import CCR
+from ccr_diag.losses.ccr import CCRLoss
 from ccr_diag.losses.ranking import ranking
 
 CLASSES = 5
@@ -16,13 +18,17 @@ TEXT = torch.tensor(np.random.default_rng(9).normal(0.6, 1.0, (CLASSES, 8)))
 
 
 def make(estimator, reduction="sum", text=TEXT):
-    return REGULARIZERS["ccr"](text, estimator=estimator, reduction=reduction)
+    return CCRLoss.from_text(text, estimator, reduction)
 
 
 # Everything that is called as f(logits, labels): invariances are tested over the whole list.
 CALLABLES = {
     **LOSSES,
     "bce, sum": lambda z, y: bce(z, y, "sum"),
+    "bce, smoothed": make_loss("bce", 0.2),
+    "asl, sum": lambda z, y: asl(z, y, reduction="sum"),
+    "asl, unfocused": lambda z, y: asl(z, y, 0.0, 0.0),
+    "asl, unclipped": lambda z, y: asl(z, y, clip=0.0),
     **{f"ccr, {name}": make(name) for name in ESTIMATORS},
     "ccr, mean": make("uncentred", "mean"),
 }
@@ -38,8 +44,10 @@ def batch(images=7, classes=CLASSES, unknown=0.2, seed=0, dtype=torch.float64):
     return logits, torch.tensor(labels, dtype=torch.int8)
 
 
-@each_callable
-def test_gradients_are_exact(loss):
+# The weights of asl carry no gradient: with them, its gradient is not that of its value.
+@pytest.mark.parametrize("name", sorted(set(CALLABLES) - {"asl", "asl, sum", "asl, unclipped"}))
+def test_gradients_are_exact(name):
+    loss = CALLABLES[name]
     logits, labels = batch()
     assert torch.autograd.gradcheck(lambda z: loss(z, labels), logits.requires_grad_())
 
@@ -58,8 +66,8 @@ def test_class_order_does_not_matter(name):
     logits, labels = batch()
     order = torch.tensor([4, 2, 0, 1, 3])
     permuted = loss = CALLABLES[name]
-    if isinstance(loss, CCR):
-        permuted = CCR(loss.target[order][:, order], loss.estimator, loss.reduction)
+    if isinstance(loss, CCRLoss):
+        permuted = CCRLoss(loss.target[order][:, order], loss.estimator, loss.reduction)
         assert not torch.allclose(loss(logits[:, order], labels[:, order]), loss(logits, labels))
     torch.testing.assert_close(permuted(logits[:, order], labels[:, order]), loss(logits, labels))
 
@@ -144,6 +152,115 @@ def test_bce_refuses_an_unknown_reduction():
         bce(*batch(), "average")
 
 
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+@each_reduction
+def test_smoothed_bce_equals_the_loops(smoothing, reduction):
+    logits, labels = batch()
+    expected = reference.bce(logits, labels, reduction, smoothing)
+    assert bce(logits, labels, reduction, smoothing).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_smoothed_bce_is_least_at_the_smoothed_label():
+    labels = torch.tensor([[1, 0]], dtype=torch.int8)
+    logits = torch.logit(torch.tensor([[0.9, 0.1]])).requires_grad_()
+    bce(logits, labels, smoothing=0.2).backward()
+    torch.testing.assert_close(logits.grad, torch.zeros(1, 2), atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
+def test_smoothing_out_of_range_is_refused(smoothing):
+    with pytest.raises(BadConfig, match=r"must be 0 or more and below 1, but got (-0.1|1.0|nan);"):
+        bce(*batch(), smoothing=smoothing)
+
+
+def test_a_loss_is_made_by_name_with_its_smoothing():
+    logits, labels = batch()
+    assert make_loss("ranking") is ranking
+    assert torch.equal(make_loss("bce", 0.3)(logits, labels), bce(logits, labels, smoothing=0.3))
+    assert not torch.equal(make_loss("bce", 0.3)(logits, labels), make_loss("bce")(logits, labels))
+
+
+@pytest.mark.parametrize(
+    ("name", "smoothing", "message"),
+    [
+        ("bec", 0.0, r"^The loss must be a known one, but got 'bec'; did you mean 'bce'\?$"),
+        ("ranking", 0.1, r"^Labels are smoothed for bce only, but got 'ranking' with label "),
+        ("asl", 0.1, r"only, but got 'asl' with label smoothing 0.1; set it to 0\.$"),
+        ("bce", 1.5, r"must be 0 or more and below 1, but got 1.5;"),
+    ],
+)
+def test_a_loss_that_makes_no_sense_is_refused(name, smoothing, message):
+    with pytest.raises(BadConfig, match=message):
+        make_loss(name, smoothing)(*batch())
+
+
+# asl
+
+
+@each_reduction
+@pytest.mark.parametrize("shape", [(7, 5), (1, 1), (3, 11)])
+@pytest.mark.parametrize("settings", [(1.0, 2.0, 0.05), (0.0, 4.0, 0.3), (2.0, 0.0, 0.0)])
+def test_asl_equals_the_loops(shape, settings, reduction):
+    logits, labels = batch(*shape)
+    expected = reference.asl(logits, labels, *settings, reduction)
+    got = asl(logits, labels, *settings, reduction)
+    assert got.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_asl_has_the_settings_of_dualcoop_and_the_mean_by_default():
+    logits, labels = batch()
+    expected = reference.asl(logits, labels, 1, 2, 0.05, "mean")
+    assert LOSSES["asl"](logits, labels).item() == pytest.approx(expected, abs=1e-12)
+
+
+@each_reduction
+def test_asl_without_focus_and_clip_is_bce(reduction):
+    logits, labels = batch()
+    got = asl(logits, labels, 0.0, 0.0, 0.0, reduction)
+    torch.testing.assert_close(got, bce(logits, labels, reduction))
+
+
+def test_asl_weights_carry_no_gradient():
+    """Central differences of the loops, the weights held where they are."""
+    logits, labels = batch()
+    asl(logits.requires_grad_(), labels).backward()
+    start, step = logits.detach(), 1e-6
+    for b, c in np.ndindex(*logits.shape):
+        moved = [start.clone(), start.clone()]
+        moved[0][b, c] += step
+        moved[1][b, c] -= step
+        up, down = (reference.asl(m, labels, 1, 2, 0.05, "mean", start) for m in moved)
+        assert logits.grad[b, c].item() == pytest.approx((up - down) / (2 * step), abs=1e-9)
+
+
+def test_asl_of_an_absence_within_the_clip_is_nothing():
+    logits = torch.logit(torch.tensor([[0.049, 0.051]])).requires_grad_()
+    labels = torch.zeros(1, 2, dtype=torch.int8)
+    value = asl(logits, labels, gamma_absent=0.0, reduction="sum")
+    value.backward()
+    assert value.item() == pytest.approx(-np.log(1 - 0.001), rel=1e-3)
+    assert logits.grad[0, 0].item() == 0
+    assert logits.grad[0, 1].item() > 0
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+def test_asl_of_certain_mistakes_stays_exact_in_float32(clip):
+    """σ(−200) is 0 in float32: a logarithm of it would be lost."""
+    logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
+    labels = torch.tensor([[0, 1]], dtype=torch.int8)
+    value = asl(logits, labels, clip=clip, reduction="sum")
+    value.backward()
+    absent = 200.0 if clip == 0 else -np.log(0.05) * 0.95**2
+    assert value.item() == pytest.approx(200.0 + absent, rel=1e-6)
+    assert logits.grad[0, 1].item() == pytest.approx(-1)
+    assert logits.grad[0, 0].item() == pytest.approx(1.0 if clip == 0 else 0.0)
+
+
+def test_asl_refuses_an_unknown_reduction():
+    with pytest.raises(BadConfig, match="'average'; known are mean, sum"):
+        asl(*batch(), reduction="average")
+
+
 # ranking
 
 
@@ -190,7 +307,7 @@ def test_ccr_equals_the_loops(estimator, reduction, shape):
     logits, labels = batch(*shape)
     target = text_correlation(TEXT[: shape[1]], centre=CENTRED[estimator])
     expected = reference.ccr(logits, labels, target, estimator, reduction)
-    got = CCR(target, estimator, reduction)(logits, labels)
+    got = CCRLoss(target, estimator, reduction)(logits, labels)
     assert got.item() == pytest.approx(expected, rel=1e-3)
 
 
@@ -198,21 +315,23 @@ def test_ccr_is_zero_at_its_target():
     logits, labels = batch(unknown=0.0)
     absent = torch.sigmoid(-logits)
     target = torch.tensor(np.corrcoef(absent.numpy(), rowvar=False))
-    assert CCR(target, "centred", "sum")(logits, labels) < 1e-6
-    assert CCR(target + 0.1, "centred", "sum")(logits, labels).item() == pytest.approx(0.2, 0.01)
+    assert CCRLoss(target, "centred", "sum")(logits, labels) < 1e-6
+    assert CCRLoss(target + 0.1, "centred", "sum")(logits, labels).item() == pytest.approx(
+        0.2, 0.01
+    )
 
 
 @each_estimator
 def test_ccr_takes_the_target_that_its_estimator_needs(estimator):
     expected = text_correlation(TEXT, centre=CENTRED[estimator])
-    assert torch.equal(CCR.from_text(TEXT, estimator).target, expected)
-    other = CCR.from_text(TEXT, estimator, centre=not CENTRED[estimator])
+    assert torch.equal(CCRLoss.from_text(TEXT, estimator).target, expected)
+    other = CCRLoss.from_text(TEXT, estimator, centre=not CENTRED[estimator])
     assert not torch.allclose(other.target, expected, atol=0.1)
 
 
 def test_ccr_target_carries_no_gradient():
     text = TEXT.clone().requires_grad_()
-    assert not CCR.from_text(text).target.requires_grad
+    assert not CCRLoss.from_text(text).target.requires_grad
 
 
 @each_estimator
@@ -226,7 +345,7 @@ def test_ccr_leaves_dead_classes_out_and_counts_them(estimator, reduction):
     assert dead.item() == 2
     alive = [0, 2, 4]
     target = make(estimator).target[alive][:, alive]
-    expected = CCR(target, estimator, reduction)(logits[:, alive], labels[:, alive])
+    expected = CCRLoss(target, estimator, reduction)(logits[:, alive], labels[:, alive])
     torch.testing.assert_close(value, expected)
 
 
@@ -236,6 +355,38 @@ def test_ccr_of_one_image_is_zero_only_when_centred(estimator):
     value, dead = make(estimator, "mean").with_dead_count(logits, labels)
     assert (value.item() == 0) == CENTRED[estimator]
     assert dead.item() == (CLASSES if CENTRED[estimator] else 0)
+
+
+def test_ccr_from_a_config_follows_its_settings(tiny_backbone):
+    config = FinetuneConfig(estimator="uncentred", target="centred", reduction="sum")
+    others = tiny_backbone, torch.nn.Identity(), [], TEXT
+    got = CCRLoss.from_config(config, *others)
+    expected = CCRLoss.from_text(TEXT, "uncentred", "sum", centre=True)
+    assert torch.equal(got.target, expected.target)
+    assert (got.estimator, got.reduction) == ("uncentred", "sum")
+    auto = CCRLoss.from_config(
+        config.replace(target="auto"), tiny_backbone, torch.nn.Identity(), [], TEXT
+    )
+    assert torch.equal(auto.target, CCRLoss.from_text(TEXT, "uncentred").target)
+    logits, labels = batch()
+    of_step = got.of_step(logits, labels, TEXT, torch.nn.Identity())
+    assert torch.equal(of_step, got(logits, labels))
+
+
+@each_estimator
+def test_ccr_with_a_centred_estimator_needs_two_images(estimator, tiny_backbone):
+    config = FinetuneConfig(estimator=estimator, batch_size=1)
+    if not CENTRED[estimator]:
+        CCRLoss.from_config(config, tiny_backbone, torch.nn.Identity(), [], TEXT)
+        return
+    with pytest.raises(BadConfig, match=r"2 images or more, .*'centred.* with batch_size 1; raise"):
+        CCRLoss.from_config(config, tiny_backbone, torch.nn.Identity(), [], TEXT)
+
+
+def test_ccr_is_a_module_that_carries_its_target():
+    module = CCRLoss.from_text(TEXT).double()
+    assert list(module.state_dict()) == ["target"]
+    assert not list(module.parameters())
 
 
 @pytest.mark.parametrize(
@@ -248,7 +399,7 @@ def test_ccr_of_one_image_is_zero_only_when_centred(estimator):
 )
 def test_ccr_refuses_settings_that_make_no_sense(target, estimator, reduction, message):
     with pytest.raises(BadConfig, match=message):
-        CCR(target, estimator, reduction)
+        CCRLoss(target, estimator, reduction)
 
 
 def test_uncentred_ccr_heats_cold_predictions_and_centred_ccr_cannot():
@@ -259,7 +410,7 @@ def test_uncentred_ccr_heats_cold_predictions_and_centred_ccr_cannot():
         logits = torch.randn(32, 10, generator=generator) - 3
         labels = torch.zeros(32, 10, dtype=torch.int8)
         target = torch.full((10, 10), 0.7).fill_diagonal_(1.0)
-        regularizer = CCR(target, estimator)
+        regularizer = CCRLoss(target, estimator)
         logits.requires_grad_()
         optimizer = torch.optim.Adam([logits], lr=0.05)
         start = torch.sigmoid(logits).mean().item()

@@ -10,9 +10,11 @@ from scipy import stats
 from ccr_diag.arrays import MappedBlocks, ProbabilityMap, StoredBlocks
 from ccr_diag.errors import BadConfig, BadData
 from ccr_diag.metrics import engine, gather, tables
+from ccr_diag.metrics.bins import ReliabilityBins
 from ccr_diag.metrics.cells import cell_slots
 from ccr_diag.metrics.engine import measure
-from ccr_diag.metrics.intervals import image_weights
+from ccr_diag.metrics.intervals import image_weights, normal_interval
+from ccr_diag.metrics.inversion import curves, inverted_interval, standard_noise
 from ccr_diag.metrics.registry import METRICS, bounds
 
 GROUPS = ("head", "head", "tail", "new", "tail", "new", "new")
@@ -158,6 +160,54 @@ def test_replicates_are_the_metrics_of_the_images_drawn(dtype):
             np.testing.assert_allclose(
                 values[:, r], alone.class_values[metric], atol=1e-12, err_msg=metric
             )
+
+
+def bins_of(p, y, weights):
+    """(classes, bins) of all images, (classes, replicates, bins) of those drawn, entry by entry."""
+    replicates, classes = weights.shape[1], p.shape[1]
+    found = np.zeros((replicates + 1, 3, classes, 15))
+    for i, c in np.argwhere(y != -1):
+        b = reference.exact_bin(p[i, c], 15)
+        entry = np.array([1.0, float(p[i, c]), float(y[i, c])])
+        found[0, :, c, b] += entry
+        found[1:, :, c, b] += weights[i, :, None] * entry
+    whole, drawn = found[0], np.moveaxis(found[1:], 0, 2)
+    return ReliabilityBins(*whole, whole[1]), ReliabilityBins(*drawn, drawn[1])
+
+
+def test_intervals_are_those_of_the_bins_they_speak_of():
+    p, y, ranking, nearness = drawn_case(5)
+    found = measured(p, y, ranking, nearness, n_bootstrap=12, seed=4)
+    weights = image_weights(4, 12, 0, len(p)).astype(float)
+    whole, drawn = bins_of(p, y, weights)
+    of_class = standard_noise(4, range(len(GROUPS)), 12, 15)
+    of_pool = standard_noise(4, [0], 12, 15)[0]
+    keys = ("ece_positive", "mce_positive", "l2_debiased_positive")
+    functions = {key: METRICS[key].function for key in keys}
+    by_class = curves(functions, whole, drawn, of_class)
+    ends = {k: inverted_interval(f(whole), by_class[k], 1.0) for k, f in functions.items()}
+    for c in range(len(GROUPS)):
+        for key in keys:
+            got = found.interval(key, class_=str(c))
+            if np.isnan(ends[key][:, c]).any():
+                assert got is None
+            else:
+                assert got == pytest.approx(ends[key][:, c], abs=1e-9)
+    for pool, columns in POOLS.items():
+        mask = np.isin(np.arange(len(GROUPS)), columns)
+        both = whole.pooled(mask), drawn.pooled(mask)
+        pooled = curves(functions, *both, of_pool)
+        for key, function in functions.items():
+            expected = inverted_interval(function(both[0]), pooled[key], 1.0)
+            assert found.interval(key, pool) == pytest.approx(expected, abs=1e-9)
+        mean = [curve.class_mean(mask) for curve in by_class["ece_positive"]]
+        value = np.asarray(np.nanmean(METRICS["ece_positive"].function(whole)[mask]))
+        expected = inverted_interval(value, mean, 1.0)
+        assert found.interval("ece_classwise", pool) == pytest.approx(expected, abs=1e-9)
+        for key in ("signed_error", "map", "brier"):
+            value = np.asarray(found.value(key, pool))
+            low, high = normal_interval(value, found.replicates(key, pool), bounds(key))
+            assert found.interval(key, pool) == (float(low), float(high))
 
 
 def flat(found):

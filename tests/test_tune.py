@@ -6,22 +6,23 @@ from torch import nn
 
 from ccr_diag.config import FinetuneConfig
 from ccr_diag.errors import RunFailed
+from ccr_diag.frameworks.framework import Framework
 from ccr_diag.losses import LOSSES
-from ccr_diag.losses.ccr import CCR
+from ccr_diag.losses.ccr import CCRLoss
 from ccr_diag.tune import learning_rate, start_tuning, tune
 
 N, C, D = 21, 5, 4
 
 
-class Linear(nn.Module):
-    """A framework whose text embeddings are its weights."""
+class Linear(Framework):
+    """A framework whose text embeddings are its weights, and no cosines its scores."""
 
     def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(C, D, generator=torch.Generator().manual_seed(1)))
 
-    def forward(self, features):
-        return features @ self.weight.T
+    def text_embeddings(self):
+        return self.weight
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_the_schedule_warms_up_then_follows_a_cosine():
 def test_one_step_is_sgd_on_loss_plus_lambda_ccr(data):
     features, labels = data
     config = CONFIG.replace(epochs=1, batch_size=N, warmup_epochs=0, lambda_=3.0)
-    ccr = CCR(torch.eye(C), "uncentred")
+    ccr = CCRLoss(torch.eye(C), "uncentred")
     tuning, records = run(data, config, ccr)
     slow = Linear()
     z = 2.0 * (features @ slow.weight.T) + 0.5
@@ -83,9 +84,9 @@ def test_every_image_is_seen_once_an_epoch_in_an_order_of_seed_and_epoch(data):
     seen = []
 
     class Watched(Linear):
-        def forward(self, features):
+        def scores(self, features, text):
             seen.append(features)
-            return super().forward(features)
+            return super().scores(features, text)
 
     for seed in (1, 1, 2):
         config = CONFIG.replace(seed=seed, epochs=2)
@@ -123,3 +124,12 @@ def test_a_loss_that_is_not_a_number_names_its_step(data):
 def test_training_lowers_the_loss(data):
     _, records = run(data, CONFIG, epochs=20)
     assert records[-1].loss < 0.8 * records[0].loss
+
+
+def test_smoothed_labels_reach_the_loss(data):
+    features, labels = data
+    _, records = run(data, CONFIG, label_smoothing=0.2, epochs=1, batch_size=N)
+    z = 2.0 * (features @ Linear().weight.T) + 0.5
+    expected = LOSSES["bce"](z, labels, smoothing=0.2)
+    assert records[0].loss == pytest.approx(expected.item())
+    assert records[0].loss != pytest.approx(LOSSES["bce"](z, labels).item())

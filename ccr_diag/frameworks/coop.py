@@ -1,9 +1,10 @@
-"""CoOp: a learned context before every class name (Zhou et al., 2022, arXiv:2109.01134).
+"""CoOp: a learned context around every class name (Zhou et al., 2022, arXiv:2109.01134).
 
     prompt of class c:  [v₁ … v_M] c .       score s_c(x) = cos(f_image(x), f_text(prompt of c))
 
-Only the context v is learned; it is shared by all classes, so it also speaks of classes never seen
-in tuning.
+Only the context v is learned. Shared by all classes, it also speaks of classes never seen in
+tuning; class-specific, each class has its own, and a class without tuning keeps what it started
+from.
 """
 
 from collections.abc import Sequence
@@ -13,46 +14,58 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ccr_diag.backbone import Backbone
-from ccr_diag.prompts import context_prompts, word_embeddings
+from ccr_diag.config import FinetuneConfig
+from ccr_diag.frameworks.framework import Framework
+from ccr_diag.prompts import ContextPrompts, context_prompts, word_embeddings
 
 
-class CoOp(nn.Module):
-    """Context vectors shared by the given classes.
+class CoOp(Framework):
+    """Context vectors, shared or a class's own.
 
     Args:
         backbone: the frozen CLIP.
         class_names: the classes to score, in the order of the label matrix.
-        n_context: number of context vectors when they start at random.
-        context_init: a phrase to start from (its tokens give the number of vectors); empty: normal,
-            sd 0.02.
-        seed: of the random start.
+        config: its ``context_init`` is a phrase to start from (its tokens give the number of
+            vectors); if empty, ``n_context`` vectors start normal, sd 0.02, from ``seed``.
+            ``position`` and ``class_specific`` say where they stand and whose they are.
+
+    Raises:
+        BadData: a class name that does not fit beside the context.
     """
 
     def __init__(
-        self,
-        backbone: Backbone,
-        class_names: Sequence[str],
-        n_context: int = 16,
-        context_init: str = "",
-        seed: int = 1,
+        self, backbone: Backbone, class_names: Sequence[str], config: FinetuneConfig
     ) -> None:
         super().__init__()
-        if context_init:
-            start = word_embeddings(backbone, context_init)
-        else:
-            width = word_embeddings(backbone, "a").shape[1]
-            generator = torch.Generator().manual_seed(seed)
-            start = (0.02 * torch.randn(n_context, width, generator=generator)).to(backbone.device)
+        start = _start(backbone, len(class_names), config)
         self.context = nn.Parameter(start)
         self.backbone = backbone
-        self.prompts = context_prompts(backbone, class_names, len(start))
+        self.position = config.position
+        prompts = self.prompts_of(class_names)
+        self.encode = backbone.prompt_encoder(prompts.ids, prompts.at, config.class_specific)
 
     def text_embeddings(self) -> Float[Tensor, "classes dim"]:
         """Unit embeddings of the classes' prompts, differentiable in the context."""
-        return self.backbone.encode_text(self.prompts.ids, self.context, self.prompts.at)
+        return self.encode(self.context)
 
-    def forward(
-        self, image_features: Float[Tensor, "images dim"]
-    ) -> Float[Tensor, "images classes"]:
-        """Scores (cosines) of unit image features."""
-        return image_features @ self.text_embeddings().T
+    def prompts_of(self, names: Sequence[str]) -> ContextPrompts:
+        """Prompts of any names with room for this context."""
+        return context_prompts(self.backbone, names, self.context.shape[-2], self.position)
+
+    def encode_names(self, prompts: ContextPrompts) -> Float[Tensor, "names dim"]:
+        """Unit embeddings of other names under the learned context, which must be a shared one."""
+        return self.backbone.prompt_encoder(prompts.ids, prompts.at)(self.context)
+
+
+def _start(
+    backbone: Backbone, n_classes: int, config: FinetuneConfig
+) -> Float[Tensor, "*classes context width"]:
+    """What the context starts from."""
+    copies = [n_classes] if config.class_specific else []
+    if config.context_init:
+        phrase = word_embeddings(backbone, config.context_init)
+        return phrase.expand(*copies, *phrase.shape).clone()
+    width = word_embeddings(backbone, "a").shape[1]
+    generator = torch.Generator().manual_seed(config.seed)
+    start = 0.02 * torch.randn(*copies, config.n_context, width, generator=generator)
+    return start.to(backbone.device)

@@ -6,20 +6,20 @@ C̃ is the correlation of predicted absence in the batch (``ccr_diag.covariance`
 similarity of the zero-shot class texts. Both diagonals are 1 by definition: only pairs i ≠ j enter.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
+from ccr_diag.backbone import Backbone
+from ccr_diag.config import FinetuneConfig
 from ccr_diag.covariance import CENTRED, check_estimator, predicted_correlation, text_correlation
-from ccr_diag.errors import BadConfig, nearest
+from ccr_diag.errors import BadConfig
+from ccr_diag.losses.reduction import check_reduction
 
-REDUCTIONS = ("mean", "sum")
 
-
-@dataclass(frozen=True, eq=False)
-class CCR:
-    """The regulariser: call it with logits and labels.
+class CCRLoss(nn.Module):
+    """The regularizer: call it with logits and labels.
 
     A dead class (see ``predicted_correlation``) is in no pair. A batch without a live pair gives 0;
     so does a single image with a centred estimator, where every class is dead.
@@ -34,22 +34,24 @@ class CCR:
         BadConfig: unknown estimator or reduction, or a target that is not square.
     """
 
-    target: Float[Tensor, "classes classes2"]
-    estimator: str = "centred_inactive"
-    reduction: str = "mean"
+    target: Tensor
 
-    def __post_init__(self) -> None:
-        check_estimator(self.estimator)
-        if self.reduction not in REDUCTIONS:
-            raise BadConfig(
-                f"The reduction must be a known one, but got {self.reduction!r}"
-                f"{nearest(self.reduction, REDUCTIONS)}"
-            )
-        if self.target.shape[0] != self.target.shape[1]:
+    def __init__(
+        self,
+        target: Float[Tensor, "classes classes2"],
+        estimator: str = "centred_inactive",
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__()
+        check_estimator(estimator)
+        check_reduction(reduction)
+        if target.shape[0] != target.shape[1]:
             raise BadConfig(
                 f"The CCR target must be a (classes, classes) matrix, but got shape "
-                f"{tuple(self.target.shape)}; make it with text_correlation."
+                f"{tuple(target.shape)}; make it with text_correlation."
             )
+        self.register_buffer("target", target.detach())
+        self.estimator, self.reduction = estimator, reduction
 
     @classmethod
     def from_text(
@@ -58,7 +60,7 @@ class CCR:
         estimator: str = "centred_inactive",
         reduction: str = "mean",
         centre: bool | None = None,
-    ) -> "CCR":
+    ) -> "CCRLoss":
         """CCR towards the cosines of these zero-shot class text embeddings.
 
         Args:
@@ -70,13 +72,45 @@ class CCR:
         check_estimator(estimator)
         if centre is None:
             centre = CENTRED[estimator]
-        return cls(text_correlation(text_embeddings.detach(), centre), estimator, reduction)
+        return cls(text_correlation(text_embeddings, centre), estimator, reduction)
 
-    def __call__(
+    @classmethod
+    def from_config(
+        cls,
+        config: FinetuneConfig,
+        backbone: Backbone,
+        framework: nn.Module,
+        class_names: Sequence[str],
+        zero_shot: Float[Tensor, "classes dim"],
+    ) -> "CCRLoss":
+        """The regularizer of a run; see ``REGULARIZERS``.
+
+        Raises:
+            BadConfig: a centred estimator with batches of one image.
+        """
+        if config.batch_size == 1 and CENTRED[config.estimator]:
+            raise BadConfig(
+                "A centred estimator of CCR needs batches of 2 images or more, but got "
+                f"{config.estimator!r} with batch_size 1; raise it, or take an uncentred estimator."
+            )
+        centre = None if config.target == "auto" else config.target == "centred"
+        return cls.from_text(zero_shot, config.estimator, config.reduction, centre)
+
+    def forward(
         self, logits: Float[Tensor, "images classes"], labels: Int[Tensor, "images classes"]
     ) -> Float[Tensor, ""]:
         """L_cov of this batch."""
         return self.with_dead_count(logits, labels)[0]
+
+    def of_step(
+        self,
+        logits: Float[Tensor, "images classes"],
+        labels: Int[Tensor, "images classes"],
+        text: Tensor,
+        framework: nn.Module,
+    ) -> Float[Tensor, ""]:
+        """L_cov in a training step."""
+        return self.forward(logits, labels)
 
     def with_dead_count(
         self, logits: Float[Tensor, "images classes"], labels: Int[Tensor, "images classes"]
