@@ -1,5 +1,7 @@
 """Paired differences: their interval, their p, Holm's correction, and the verdict."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -286,3 +288,19 @@ def test_what_cannot_be_compared_is_refused(measured):
     ]:
         with pytest.raises(BadData, match=f"compared on the same {what}, but theirs differ"):
             compare(plain, other, "brier")
+
+
+def test_a_model_that_may_be_calibrated_is_not_called_worse(measured):
+    a, b = measured
+    free = replace(
+        b,
+        ends=b.ends | {"all": b.ends["all"] | {"ece_positive": np.array([0.0, 0.5])}},
+        class_ends={k: np.stack([0 * low, high]) for k, (low, high) in b.class_ends.items()},
+    )
+    assert compare(a, b, "ece_positive")[0].verdict == "worse"
+    assert compare(a, free, "ece_positive")[0].verdict == "cannot tell"
+    assert compare(free, a, "ece_positive")[0].verdict == "cannot tell"
+    assert compare(a, free, "brier")[0].verdict == compare(a, b, "brier")[0].verdict == "worse"
+    verdicts = [row.verdict for row in compare(a, b, "ece_positive", "class")]
+    assert "worse" in verdicts
+    assert {row.verdict for row in compare(a, free, "ece_positive", "class")} == {"cannot tell"}
