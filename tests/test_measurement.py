@@ -221,6 +221,11 @@ def flat_drawn(found):
     return pooled | {("class", k): v for k, v in found.class_drawn.items()}
 
 
+def flat_ends(found):
+    pooled = {(pool, k): v for pool, row in found.ends.items() for k, v in row.items()}
+    return pooled | {("class", k): v for k, v in found.class_ends.items()}
+
+
 def agree(one, other, tolerance=1e-11, leave_out=()):
     one, other = ({k: v for k, v in f.items() if k[1] not in leave_out} for f in (one, other))
     assert one.keys() == other.keys()
@@ -447,6 +452,7 @@ def test_neither_blocks_of_images_nor_parts_of_classes_matter(monkeypatch):
     agree(flat_drawn(one), flat_drawn(other), 1e-6)
     agree(flat(one), flat(other), 1e-12, LOOSE)
     agree(flat_drawn(one), flat_drawn(other), 1e-12, LOOSE)
+    agree(flat_ends(one), flat_ends(other), 1e-6)
 
 
 def test_a_seed_fixes_the_intervals_and_nothing_else():
