@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +17,7 @@ from ccr_diag.arrays import BIAS_RULES
 from ccr_diag.backbone import Backbone
 from ccr_diag.compared_models import Model, Run, compared_models
 from ccr_diag.data.dataset import MultiLabelDataset
+from ccr_diag.features import local_features
 from ccr_diag.metrics import geometry
 from ccr_diag.metrics.engine import measure_predictions
 from ccr_diag.metrics.geometry import SvdBasis, TextGeometry, modality_gap
@@ -26,11 +26,12 @@ from ccr_diag.metrics.modality_gap import MAX_DRAWN_IMAGES
 from ccr_diag.metrics.presets import Preset
 from ccr_diag.metrics.presets import preset as find_preset
 from ccr_diag.metrics.proximity import proximity
-from ccr_diag.predict import OWN, TextSpace, predict
+from ccr_diag.predict import OWN, TextSpace
 from ccr_diag.predictions import Predictions
 from ccr_diag.records import Plain, Split, definitions_record, split_model_record
 from ccr_diag.report_layout import as_json
 from ccr_diag.results import SCHEMA_VERSION, Results
+from ccr_diag.run_predictions import run_predictions
 from ccr_diag.runs import PREDICTIONS, RESULTS, write_text
 
 NEIGHBOURS = 5
@@ -95,7 +96,7 @@ def analyse(
         runs: finished runs on one backbone and one class list.
         backbone: that backbone.
         test: the images to measure on.
-        features: their unit features.
+        features: their unit features; local ones, if a run scores them, come from the cache.
         output: folder for ``predictions/*.npz`` and ``results.json``; None to write nothing.
         rule: bias rule, see ``compared_models``.
         preset: definitions of the calibration errors, a key of ``PRESETS``.
@@ -114,14 +115,63 @@ def analyse(
             checkpoint.require_backbone(backbone)
             checkpoint.require_classes(test.class_names)
     models = compared_models(runs, backbone, rule)
+    seen = {False: features}
+    if any(run.local for run in runs):
+        seen[True] = local_features(backbone, test)
+
+    def score(space: TextSpace, near: Float[np.ndarray, " images"] | None) -> Predictions:
+        first = runs[0].splits[0]
+        return run_predictions(
+            first, space, seen[space.local], test, proximity=near, progress=scoring
+        )
+
+    return analyse_models(
+        models,
+        score,
+        test,
+        features,
+        output,
+        preset=preset,
+        n_bins=n_bins,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def analyse_models(
+    models: Sequence[Model],
+    score: Callable[[TextSpace, Float[np.ndarray, " images"] | None], Predictions],
+    test: MultiLabelDataset,
+    features: Float[Tensor, "images dim"],
+    output: Path | None,
+    *,
+    preset: str = "textbook",
+    n_bins: int | None = None,
+    n_bootstrap: int = 200,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Results:
+    """Measure models on the test images; see ``analyse``.
+
+    Args:
+        models: zero-shot first.
+        score: the predictions of one model, given the proximity of the images if they have any.
+        test: the images.
+        features: their unit features.
+        output: folder to write to, if any.
+        preset: as for ``analyse``, and so is what follows.
+        n_bins: bins.
+        n_bootstrap: replicates.
+        seed: of the bootstrap.
+        progress: told models done and models in all.
+    """
     zero_shot = ZeroShot.of(models[0].spaces[0], test.class_names, features.numpy())
     near = _proximity(zero_shot.images, find_preset(preset))
     chosen = {"preset": preset, "n_bins": n_bins, "seed": seed}
     measured: list[list[Split]] = []
     for i, model in enumerate(models):
-        said = [
-            _predictions(runs[0], space, features, test, near, scoring) for space in model.spaces
-        ]
+        said = [score(space, near) for space in model.spaces]
         measurements = [
             measure_predictions(predictions, n_bootstrap=n, **chosen)
             for predictions, n in zip(said, _replicates(len(said), n_bootstrap), strict=True)
@@ -190,27 +240,3 @@ def _proximity(
     if len(images) < 2:
         return None
     return proximity(images, k=chosen.neighbours, variant=chosen.proximity)
-
-
-def _predictions(
-    run: Run,
-    space: TextSpace,
-    features: Float[Tensor, "images dim"],
-    test: MultiLabelDataset,
-    near: Float[np.ndarray, " images"] | None,
-    scoring: Callable[[int, int], None],
-) -> Predictions:
-    """Of one split, with what its run recorded of the classes."""
-    first = run.splits[0]
-    facts: dict[str, Any] = {"split_number": space.seed, "backbone": first.backbone}
-    counts = first.facts.get("class_counts")
-    return predict(
-        space,
-        features,
-        test,
-        first.groups,
-        facts,
-        class_counts=None if counts is None else np.array(counts, dtype=np.int64),
-        proximity=near,
-        progress=scoring,
-    )

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from ccr_diag.causal_text import CausalTower, causal_tower
 from ccr_diag.embedded import MODEL_DIR
 from ccr_diag.errors import BadConfig, BadData, nearest
+from ccr_diag.local_features import Features, encode_positions
 from ccr_diag.prompt_encoding import PromptEncoder, TextTower
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,20 @@ class Backbone:
         with self.autocast():
             features = self.model.encode_image(images.to(self.device))  # type: ignore[operator]
         return F.normalize(features.float(), dim=-1).cpu()
+
+    @torch.inference_mode()
+    def encode_positions(self, images: Float[Tensor, "images 3 height width"]) -> Features:
+        """Unit embeddings of preprocessed images and of each of their positions, as float32.
+
+        Returns:
+            Global features, those of ``encode_images``, and local ones, (images, positions, dim).
+
+        Raises:
+            BadConfig: an image tower that does not project its positions one by one.
+        """
+        with self.autocast():
+            found, local = encode_positions(self.model.visual, images.to(self.device))  # type: ignore[arg-type]
+        return F.normalize(found.float(), dim=-1).cpu(), F.normalize(local.float(), dim=-1).cpu()
 
     def tokenize(
         self, texts: Sequence[str], class_names: Sequence[str] | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 from ccr_diag.backbone import Backbone
 from ccr_diag.checkpoint import Checkpoint, load_checkpoint
 from ccr_diag.errors import BadCheckpoint
+from ccr_diag.frameworks import FRAMEWORKS
 from ccr_diag.predict import OWN, TextSpace, tuned_space, zero_shot_space
 from ccr_diag.runs import CHECKPOINT, is_done
 
@@ -18,6 +19,11 @@ class Run:
 
     folder: Path
     splits: tuple[Checkpoint, ...]
+
+    @property
+    def local(self) -> bool:
+        """Whether its framework scores positions, so that it needs ``local_features``."""
+        return FRAMEWORKS[self.splits[0].config.framework].LOCAL
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ccr_diag.errors import BadConfig, nearest
 
 # Written out, as importing what they name takes seconds; a test holds them against the registries.
 CHOICES = {
-    "framework": ("coop", "cocoop", "kgcoop", "clip_adapter"),
+    "framework": ("coop", "cocoop", "kgcoop", "clip_adapter", "dualcoop"),
     "loss": ("bce", "ranking", "asl"),
     "regularizer": ("none", "ccr", "kgcoop", "dor"),
     "estimator": ("uncentred", "uncentred_inactive", "centred_inactive", "centred"),
@@ -30,7 +30,7 @@ CHOICES = {
     "precision": ("fp32", "amp_bf16"),
 }
 Position = Literal["end", "middle", "front"]
-CLASS_SPECIFIC = ("coop", "kgcoop")  # frameworks that can learn a context a class
+CLASS_SPECIFIC = ("coop", "kgcoop", "dualcoop")  # frameworks that can learn a context a class
 
 # Each on its own scale: BCE is a mean over classes. Chosen on the calibration split of the scenes.
 LEARNING_RATES = {"bce": 0.2, "ranking": 3e-4, "asl": 0.2}
@@ -64,7 +64,7 @@ class FinetuneConfig:
             all.
         n_outliers: N, nouns drawn a step.
         bias: rule of the probability map's bias.
-        scale: τ; 0 takes the model's own.
+        scale: τ; 0 takes the framework's, or else the model's own.
         shots: training images per class; 0 takes all.
         seed: split number; decides which images are drawn, their order, and random starts.
         n_context: learned context tokens, when they start at random.

@@ -22,8 +22,9 @@ from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.fewshot import k_shot
 from ccr_diag.data.groups import class_counts, class_groups
 from ccr_diag.errors import BadConfig, BadData
-from ccr_diag.features import image_features
+from ccr_diag.features import image_features, local_features
 from ccr_diag.frameworks import FRAMEWORKS
+from ccr_diag.frameworks.framework import Framework
 from ccr_diag.losses import REGULARIZERS
 from ccr_diag.prompts import zero_shot_embeddings
 from ccr_diag.runs import CHECKPOINT, CONFIG, DONE, LOG, is_done, versions, write_text
@@ -39,11 +40,13 @@ class Shots:
     Args:
         rows: their rows in the training split.
         features: unit image features, (images, dim).
+        seen: what the framework scores: these, or with those of positions.
         labels: labels of the base classes, (images, base classes).
     """
 
     rows: Int[np.ndarray, " images"]
     features: Float[Tensor, "images dim"]
+    seen: Float[Tensor, "images *features dim"]
     labels: Int[np.ndarray, "images classes"]
 
 
@@ -95,16 +98,18 @@ def finetune(
     shots = draw_shots(
         config, backbone, train, lambda done, total: progress("features", done, total)
     )
-    scale = config.scale or backbone.scale
     zero_shot_scores = (shots.features @ zero_shot[base].T).numpy()
-    start = fit_map(config.bias, scale, zero_shot_scores, shots.labels, backbone.bias)
+    scale = config.scale or framework.SCALE or backbone.scale
+    first_scores = zero_shot_scores if framework.SCALE is None else _scores(framework, shots)
+    start = fit_map(config.bias, scale, first_scores, shots.labels, backbone.bias)
 
     tuning = start_tuning(framework, start.bias, config)
     facts = _facts(config, backbone, train, shots, start)
     known = shots.labels != UNKNOWN
     facts["prior"] = float((shots.labels == PRESENT)[known].mean())
-    facts["start_probability"] = float(start.probabilities(zero_shot_scores)[known].mean())
-    facts["maps"] = {"zero-shot": _maps(backbone, scale, zero_shot_scores, shots.labels)}
+    facts["start_probability"] = float(start.probabilities(first_scores)[known].mean())
+    of_cosines = config.scale or backbone.scale
+    facts["maps"] = {"zero-shot": _maps(backbone, of_cosines, zero_shot_scores, shots.labels)}
     path = folder / CHECKPOINT
     if path.exists():
         saved = load_checkpoint(path)
@@ -115,7 +120,7 @@ def finetune(
     labels = torch.from_numpy(shots.labels)
     for record in tune(
         tuning,
-        shots.features,
+        shots.seen,
         labels,
         scale,
         regularizer,
@@ -138,8 +143,18 @@ def draw_shots(
     """The k-shot images of the base classes, with their features."""
     labels = train.labels[:, ~train.new]
     rows = k_shot(labels, config.shots, config.seed) if config.shots else np.arange(len(train))
-    features = image_features(backbone, train.subset(rows), progress=progress)
-    return Shots(rows, features, labels[rows])
+    drawn = train.subset(rows)
+    if FRAMEWORKS[config.framework].LOCAL:
+        seen = local_features(backbone, drawn, progress=progress)
+        return Shots(rows, image_features(backbone, drawn), seen, labels[rows])
+    features = image_features(backbone, drawn, progress=progress)
+    return Shots(rows, features, features, labels[rows])
+
+
+def _scores(framework: Framework, shots: Shots) -> Float[np.ndarray, "images classes"]:
+    """Of the training images, as the framework now is."""
+    with torch.no_grad():
+        return framework.scores_of_all(shots.seen, framework.text_embeddings()).numpy()
 
 
 def _check_settings(folder: Path, config: FinetuneConfig) -> None:
@@ -219,8 +234,7 @@ def _finish(
     scale: float,
 ) -> None:
     """Fit the maps of the tuned scores, save for the last time, and mark the run as done."""
-    with torch.no_grad():
-        scores = tuning.framework(shots.features.to(backbone.device)).float().cpu().numpy()
+    scores = _scores(tuning.framework, shots)
     facts["maps"]["tuned"] = _maps(backbone, scale, scores, shots.labels)
     if config.loss == "ranking" and config.bias != "learned":
         facts["map"] = facts["maps"]["tuned"][config.bias]

@@ -41,28 +41,26 @@ class TextSpace:
     map: ProbabilityMap
     framework: Framework | None = None
 
+    @property
+    def local(self) -> bool:
+        """Whether scores are made of ``local_features``, not of ``image_features``."""
+        return self.framework is not None and self.framework.LOCAL
+
     @torch.no_grad()
     def scores(
         self,
-        features: Float[Tensor, "images dim"],
+        features: Float[Tensor, "images *features dim"],
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Float[Tensor, "images classes"]:
         """Scores of unit image features, on the CPU.
 
         Args:
-            features: unit image features.
+            features: unit image features, with those of positions if ``local``.
             progress: told the images done and the images in all, by a framework that takes long.
         """
         if self.framework is None:
             return features @ self.embeddings.T
-        device, chunk = next(self.framework.parameters()).device, self.framework.CHUNK
-        text, parts, done = self.embeddings.to(device), [], 0
-        for rows in torch.split(features, chunk or len(features)):
-            parts.append(self.framework.scores(rows.to(device), text).float().cpu())
-            done += len(rows)
-            if chunk is not None:
-                progress(done, len(features))
-        return torch.cat(parts)
+        return self.framework.scores_of_all(features, self.embeddings, progress)
 
 
 def tuned_framework(checkpoint: Checkpoint, backbone: Backbone) -> Framework:
@@ -131,7 +129,7 @@ def _rule(checkpoint: Checkpoint, of: str, rule: str) -> ProbabilityMap:
 
 def predict(
     space: TextSpace,
-    features: Float[Tensor, "images dim"],
+    features: Float[Tensor, "images *features dim"],
     dataset: MultiLabelDataset,
     groups: tuple[str, ...],
     provenance: dict[str, Any],
@@ -144,7 +142,7 @@ def predict(
 
     Args:
         space: the model, and the map it is read through.
-        features: unit features of the images.
+        features: unit features of the images, with those of positions if the space is ``local``.
         dataset: the images.
         groups: of each class.
         provenance: what else is recorded about the origin.

@@ -185,16 +185,20 @@ def _embeddings(
     position: Position,
 ) -> Float[Tensor, "classes dim"]:
     """Class text embeddings with one context."""
-    _require_fit(path, context, backbone, class_names)
+    require_fit(path, context, backbone, class_names)
     prompts = context_prompts(backbone, class_names, context.n_context, position)
     encode = backbone.prompt_encoder(prompts.ids, prompts.at, context.class_specific)
     return encode(context.vectors.to(backbone.device)).cpu()
 
 
-def _require_fit(
+def require_fit(
     path: Path, context: Context, backbone: Backbone, class_names: Sequence[str]
 ) -> None:
-    """Refuse a context of other classes, of another text tower, or with no room for a name."""
+    """Refuse a context of other classes, of another text tower, or with no room for a name.
+
+    Raises:
+        BadCheckpoint: any of these; it names the key, the shape that would fit, and the file's.
+    """
     shape, width = tuple(context.vectors.shape), _width(backbone)
     of_classes = (len(class_names),) if context.class_specific else ()
     fitting = (*of_classes, context.n_context, width)

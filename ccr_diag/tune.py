@@ -80,7 +80,7 @@ def learning_rate(config: FinetuneConfig, epoch: int) -> float:
 
 def tune(
     tuning: Tuning,
-    features: Float[Tensor, "images dim"],
+    features: Float[Tensor, "images *features dim"],
     labels: Int8[Tensor, "images classes"],
     scale: float,
     regularizer: nn.Module | None,
@@ -91,7 +91,7 @@ def tune(
 
     Args:
         tuning: where the run stands; changed in place.
-        features: unit image features.
+        features: unit image features, as the framework takes them; read a batch at a time.
         labels: 1, 0, −1 (unknown), of the classes that the framework scores.
         scale: τ.
         regularizer: its ``of_step`` is added, times λ; None for none.
@@ -101,7 +101,8 @@ def tune(
     Raises:
         RunFailed: a loss that is not a number; the epoch's changes must not be saved.
     """
-    features, labels = features.to(tuning.bias.device), labels.to(tuning.bias.device)
+    device = tuning.bias.device
+    labels = labels.to(device)
     steps = math.ceil(len(features) / config.batch_size)
     if isinstance(regularizer, DORLoss):
         regularizer.step = tuning.epoch * steps  # its draws go on where they stood
@@ -111,7 +112,8 @@ def tune(
             group["lr"] = rate
         parts = []
         for step, rows in enumerate(_batches(len(features), config, tuning.epoch)):
-            parts.append(_step(tuning, features[rows], labels[rows], scale, regularizer, config))
+            batch = features[rows].to(device)  # they may lie on the disk
+            parts.append(_step(tuning, batch, labels[rows], scale, regularizer, config))
             on_step(tuning.epoch * steps + step + 1, config.epochs * steps)
         values = torch.stack(parts).cpu()  # one synchronisation an epoch
         _check_finite(values, tuning)
@@ -136,7 +138,7 @@ def _batches(n_images: int, config: FinetuneConfig, epoch: int) -> list[Int[Tens
 
 def _step(
     tuning: Tuning,
-    features: Float[Tensor, "batch dim"],
+    features: Float[Tensor, "batch *features dim"],
     labels: Int8[Tensor, "batch classes"],
     scale: float,
     regularizer: nn.Module | None,

@@ -1,8 +1,9 @@
 """``ccr-diag analyze``: measure what tuned checkpoints' probabilities are worth."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,9 +22,15 @@ from .options import (
     set_threads,
 )
 from .progress import Progress
+from .public_files import is_run, load_public, map_and_public_options, require_rule
 
-# How scores become probabilities: by each model's own map, or by one rule for all.
-RULES = ("own", "none", "model", "mean", "prior")
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ccr_diag.backbone import Backbone
+    from ccr_diag.data.dataset import MultiLabelDataset
+
+    from .public_files import PublicModels
 
 
 @click.group()
@@ -33,16 +40,13 @@ def analyze() -> None:
 
 @analyze.command()
 @click.argument("runs", nargs=-1, required=True, type=PATH)
-@click.option("--data", default=None, help="Data set to measure on.  [default: the run's]")
-@click.option("--split", default="test", show_default=True, help="Its split.")
 @click.option(
-    "--bias",
-    "rule",
-    type=click.Choice(RULES),
-    default="own",
-    show_default=True,
-    help="Read every model through its own map, or through one bias rule.",
+    "--data",
+    default=None,
+    help="Data set to measure on; needed by public files.  [default: the run's]",
 )
+@click.option("--split", default="test", show_default=True, help="Its split.")
+@map_and_public_options
 @preset_option
 @bins_option
 @bootstrap_options(least=0, more="Several splits have intervals of their own, over splits.")
@@ -54,52 +58,121 @@ def checkpoint(
     runs: tuple[Path, ...],
     data: str | None,
     split: str,
-    rule: str,
+    bias: str | float,
     form: str,
     output: Path,
     overwrite: bool,
     device: str,
     threads: int | None,
+    model: str | None,
+    pretrained: str | None,
+    class_names: Path | None,
+    position: str | None,
+    scale: float | None,
     **options: Any,
 ) -> None:
     """Compare zero-shot and finished RUNS on test images.
+
+    Or public files (.pth.tar) of CoOp, KgCoOp, CoCoOp, TaI-DPT and DualCoOp, all tuned on one
+    CLIP: nothing in them is executed, and what they do not hold is stated.
 
     \b
     ccr-diag analyze checkpoint runs/bce runs/ranking runs/ccr --output analysis
     """  # noqa: D301 (click wants the backspace itself)
     set_threads(threads)
 
-    from ccr_diag import analysis, report
+    from ccr_diag import report
+    from ccr_diag.errors import BadConfig
+    from ccr_diag.runs import prepare_output
+
+    stated: dict[str, Any] = {
+        "model": model, "pretrained": pretrained, "class_names": class_names,
+        "position": position, "scale": scale,
+    }  # fmt: skip
+    ours = [is_run(path) for path in runs]
+    if any(ours) != all(ours):
+        raise BadConfig(
+            f"Runs and public files are analysed apart, but got {runs[ours.index(True)]} and "
+            f"{runs[ours.index(False)]}; predict each, and compare the predictions."
+        )
+    to_folder = output != TERMINAL
+
+    def prepare() -> Path | None:
+        if to_folder:
+            prepare_output(output, overwrite=overwrite, keep=runs)
+        return output if to_folder else None
+
+    if all(ours):
+        rule = require_rule(runs[0], bias, stated)
+        results = _of_runs(runs, data, split, rule, device, prepare, options)
+    else:
+        public = load_public(runs, data, split, bias, device, **stated)
+        results = _of_public(public, prepare, options)
+    click.echo(report.render(results, form, line_width()), nl=False)
+    if to_folder:
+        report.write_tables(results, output)
+        click.echo(f"Written: {output}/results.json, tables.md, tables.csv, predictions/", err=True)
+
+
+def _of_runs(
+    runs: Sequence[Path],
+    data: str | None,
+    split: str,
+    rule: str,
+    device: str,
+    prepare: Callable[[], Path | None],
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Results of runs of our own."""
+    from ccr_diag.analysis import analyse
     from ccr_diag.backbone import load_backbone
     from ccr_diag.compared_models import load_runs
     from ccr_diag.data import load_dataset
-    from ccr_diag.features import image_features
-    from ccr_diag.runs import prepare_output
 
     loaded = load_runs(runs)
     config = loaded[0].splits[0].config
     backbone = load_backbone(config.model, config.pretrained or None, device, config.precision)
     test = load_dataset(data or config.data, split)
-    to_folder = output != TERMINAL
-    if to_folder:
-        prepare_output(output, overwrite=overwrite, keep=runs)
-    progress = Progress()
-    features = image_features(backbone, test, progress=partial(progress, "features"))
-    results = analysis.analyse(
-        loaded,
-        backbone,
-        test,
-        features,
-        output if to_folder else None,
-        rule=rule,
-        progress=partial(progress, "models"),
-        scoring=partial(progress, "images scored"),
-        **options,
+    output, progress = prepare(), Progress()
+    features = _features(backbone, test, any(run.local for run in loaded), progress)
+    return analyse(
+        loaded, backbone, test, features, output, rule=rule, **_told(progress), **options
     )
-    click.echo(report.render(results, form, line_width()), nl=False)
-    if to_folder:
-        report.write_tables(results, output)
-        click.echo(f"Written: {output}/results.json, tables.md, tables.csv, predictions/", err=True)
+
+
+def _of_public(
+    public: "PublicModels", prepare: Callable[[], Path | None], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Results of checkpoints of other people."""
+    from ccr_diag.public_analysis import analyse_public
+
+    output, progress = prepare(), Progress()
+    local = any(space.local for space in public.spaces)
+    features = _features(public.backbone, public.dataset, local, progress)
+    return analyse_public(
+        public.spaces, public.facts, public.zero_shot_map, public.backbone, public.dataset,
+        features, output, **_told(progress), **options,
+    )  # fmt: skip
+
+
+def _features(
+    backbone: "Backbone", test: "MultiLabelDataset", local: bool, progress: Progress
+) -> "Tensor":
+    """Features of the images; of positions too, if asked for, which stay in the cache."""
+    from ccr_diag.features import image_features, local_features
+
+    told = partial(progress, "features")
+    if local:  # one pass for both; what follows reads the cache
+        local_features(backbone, test, progress=told)
+    return image_features(backbone, test, progress=told)
+
+
+def _told(progress: Progress) -> dict[str, Any]:
+    """Progress of models and, of those that take long over them, of images."""
+    return {
+        "progress": partial(progress, "models"),
+        "scoring": partial(progress, "images scored"),
+    }
 
 
 analyze.add_command(embeddings)

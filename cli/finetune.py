@@ -34,7 +34,7 @@ SETTINGS = {
     "top_outliers": "DOR: draw from that many of them, the nearest to the classes; 0 takes all.",
     "n_outliers": "DOR: nouns drawn a step.",
     "bias": "Rule of the bias b in p = σ(τ·score + b); none is the paper's.",
-    "scale": "τ in p = σ(τ·score + b); 0 takes the model's.",
+    "scale": "τ in p = σ(τ·score + b); 0 takes the framework's, else the model's.",
     "shots": "Training images a class; 0 takes all.",
     "seed": "Number of the first split.",
     "n_context": "Learned context tokens, where no phrase is given.",
@@ -137,13 +137,17 @@ def finetune(
 
 def start_note(facts: dict[str, Any]) -> str:
     """A warning where the bias rule starts far, 2 logits, from the share of positive labels."""
+    from ccr_diag.frameworks import FRAMEWORKS
+
     mean, prior, config = facts["start_probability"], facts["prior"], facts["config"]
     if config["loss"] == "ranking" or abs(logit(mean) - logit(prior)) < 2:
         return ""
+    of = "zero-shot" if FRAMEWORKS[config.get("framework", "coop")].SCALE is None else "first"
     return (
-        f"Note: under bias rule {config['bias']!r} the zero-shot probabilities of the training "
-        f"images average {mean:.2f}, but {prior:.2f} of their labels are positive. BCE then mostly "
-        "moves all classes alike; --bias prior or learned starts level.\n"
+        f"Note: under bias rule {config['bias']!r} the {of} probabilities of the training images "
+        f"average {mean:.2f}, but {prior:.2f} of their labels are positive. "
+        f"{config['loss'].upper()} then mostly moves all classes alike; --bias prior or learned "
+        "starts level.\n"
     )
 
 

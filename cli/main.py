@@ -17,6 +17,7 @@ from ccr_diag.errors import CcrDiagError
 # Command → its line in `ccr-diag --help`. Command `x` is the object `x` of the module `x` here.
 COMMANDS = {
     "finetune": "Fine-tune on images with many labels, with or without CCR.",
+    "predict": "Score images with a checkpoint, of a run or a public one.",
     "analyze": "Measure how far probabilities can be trusted, and where not.",
     "compare": "Say whether one model's predictions are better than another's.",
     "figures": "Draw the figures of an analysis.",

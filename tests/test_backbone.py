@@ -55,6 +55,20 @@ def test_bf16_stays_near_float32(tiny_clip, tiny_backbone):
     assert 0 < difference.abs().max() < 0.05
 
 
+@pytest.mark.parametrize("precision", ["fp32", "amp_bf16"])
+def test_positions_are_unit_float32_beside_the_images_own_features(tiny_clip, precision):
+    backbone = load_backbone(tiny_clip, device="cpu", precision=precision)
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(4))
+    found, local = backbone.encode_positions(images)
+    assert torch.equal(found, backbone.encode_images(images))
+    assert local.dtype == torch.float32
+    assert local.shape == (3, 4, 16)
+    torch.testing.assert_close(local.norm(dim=2), torch.ones(3, 4))
+    exact = load_backbone(tiny_clip, device="cpu").encode_positions(images)[1]
+    error = (local - exact).abs().max()
+    assert error == 0 if precision == "fp32" else 0 < error < 0.05
+
+
 def test_fingerprint_follows_the_weights(tmp_path, tiny_backbone, tiny_clip):
     assert load_backbone(tiny_clip, device="cpu").fingerprint == tiny_backbone.fingerprint
     other = load_backbone(write_tiny_clip(tmp_path, seed=1), device="cpu")

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from ccr_diag.arrays import BIAS_RULES
-from ccr_diag.cli import analyze, figures, options
+from ccr_diag.cli import figures, options, public_files
 from ccr_diag.cli.finetune import start_note
+from ccr_diag.config import CHOICES
 from ccr_diag.figures import gallery
 from ccr_diag.metrics import presets
 from ccr_diag.report_layout import FORMATS
@@ -24,7 +25,8 @@ def test_the_choices_are_what_the_library_offers():
     assert tuple(presets.PRESETS) == options.PRESETS
     assert options.FORMATS == FORMATS
     assert figures.FORMATS == gallery.FORMATS
-    assert set(analyze.RULES) == {"own", *BIAS_RULES} - {"learned"}
+    assert CHOICES["position"] == public_files.POSITIONS
+    assert set(public_files.RULES) == {"own", *BIAS_RULES} - {"learned"}
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from ccr_diag.checkpoint import load_checkpoint
 from ccr_diag.config import FinetuneConfig, config_from_dict
 from ccr_diag.data import load_dataset
 from ccr_diag.errors import BadCheckpoint, BadConfig
-from ccr_diag.features import image_features
+from ccr_diag.features import image_features, local_features
 from ccr_diag.finetune import finetune
 from ccr_diag.frameworks import FRAMEWORKS
 from ccr_diag.predict import predict, tuned_framework, tuned_space
@@ -34,12 +34,14 @@ LEARNED = {
         "meta_net.2.bias",
     },
     "clip_adapter": {"adapter.0.weight", "adapter.2.weight"},
+    "dualcoop": {"context", "negative"},
 }
 
 
-def unit_images(n, dim=16, seed=0):
+def unit_images(n, dim=16, seed=0, framework="coop"):
+    shape = (n, 5, dim) if FRAMEWORKS[framework].LOCAL else (n, dim)
     generator = torch.Generator().manual_seed(seed)
-    return F.normalize(torch.randn(n, dim, generator=generator), dim=1)
+    return F.normalize(torch.randn(shape, generator=generator), dim=-1)
 
 
 def make(name, backbone, **changes):
@@ -60,7 +62,8 @@ def test_one_step_changes_what_should_learn_and_nothing_else(tiny_clip, name):
     framework = FRAMEWORKS[name](backbone, NAMES, config)
     before = {k: v.clone() for k, v in framework.state_dict().items()}
     labels = torch.tensor([[1, 0, 0], [0, 1, 0], [0, -1, 1], [1, 0, 1]], dtype=torch.int8)
-    (_,) = tune(start_tuning(framework, 0.0, config), unit_images(4), labels, 10.0, None, config)
+    images = unit_images(4, framework=name)
+    (_,) = tune(start_tuning(framework, 0.0, config), images, labels, 10.0, None, config)
     after = framework.state_dict()
     assert {k for k in before if not torch.equal(before[k], after[k])} == LEARNED[name]
     assert all(torch.equal(v, backbone.model.state_dict()[k]) for k, v in frozen.items())
@@ -69,13 +72,13 @@ def test_one_step_changes_what_should_learn_and_nothing_else(tiny_clip, name):
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_texts_start_at_zero_shot(tiny_backbone, name):
     expected = zero_shot_embeddings(tiny_backbone, NAMES, "a photo of a {}.")
-    found = make(name, tiny_backbone).text_embeddings().detach()
+    found = make(name, tiny_backbone, context_init="a photo of a").text_embeddings().detach()
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_scores_are_cosines_and_forward_is_scores_of_its_own_texts(tiny_backbone, name):
-    framework, images = make(name, tiny_backbone), unit_images(7)
+    framework, images = make(name, tiny_backbone), unit_images(7, framework=name)
     scores = framework(images)
     assert scores.shape == (7, 3)
     assert scores.abs().max() <= 1 + 1e-6
@@ -197,6 +200,8 @@ RUNS = [
     {"framework": "cocoop", "loss": "ranking", "regularizer": "kgcoop"},
     {"loss": "asl", "regularizer": "dor", "n_outliers": 3},
     {"label_smoothing": 0.1, "position": "front"},
+    {"framework": "dualcoop", "regularizer": "dor", "n_outliers": 3, "loss": "ranking"},
+    {"framework": "dualcoop", "regularizer": "kgcoop", "context_init": "a", "class_specific": True},
 ]
 
 
@@ -219,7 +224,8 @@ def test_saved_and_loaded_scores_are_identical_and_a_broken_run_ends_the_same(
         module, "start_tuning", lambda *args: kept.append(start_tuning(*args)) or kept[-1]
     )
     whole = tuned("whole", **settings, **few_nouns)
-    images = image_features(tiny_backbone, train)
+    local = FRAMEWORKS[settings.get("framework", "coop")].LOCAL
+    images = (local_features if local else image_features)(tiny_backbone, train)
     with torch.no_grad():
         trained = kept[0].framework(images)
     test = load_dataset(drawn_data, "train").with_new(["grey square"])
@@ -355,7 +361,7 @@ def test_runs_of_every_framework_are_analysed_side_by_side(ccr, own, tmp_path):
     result = ccr("analyze", "checkpoint", *runs, "--bootstrap", 0, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert "images scored" in result.stderr
-    for name in ("cocoop bce", "kgcoop bce + kgcoop", "clip_adapter bce"):
+    for name in ("cocoop bce", "kgcoop bce + kgcoop", "clip_adapter bce", "dualcoop asl"):
         assert name in result.stdout.lower()
 
 

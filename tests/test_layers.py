@@ -17,11 +17,13 @@ DOORS = {
     "jinja2": ("figures/",),
     "numba": ("ccr_diag/metrics/compiled.py",),
     "pyarrow": ("ccr_diag/readers/parquet.py",),
-    # causal_text.py runs the blocks of a text tower itself, so it must know which they are;
+    # causal_text.py runs the blocks of a text tower itself, and local_features.py the last steps
+    # of an image tower, so they must know which they are;
     # pretrain.py trains the model that backbone.py then loads, so it must build it with open_clip.
     "open_clip": (
         "ccr_diag/backbone.py",
         "ccr_diag/causal_text.py",
+        "ccr_diag/local_features.py",
         "ccr_diag/embedded/pretrain.py",
     ),
 }

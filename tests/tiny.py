@@ -18,7 +18,9 @@ COLOURS = {
 }
 
 
-def write_tiny_clip(folder: Path, seed: int = 0, **text: object) -> str:
+def write_tiny_clip(
+    folder: Path, seed: int = 0, vision: dict[str, object] | None = None, **text: object
+) -> str:
     """A random CLIP as open_clip's ``local-dir:``; returns its name."""
     config = {
         "embed_dim": 16,
@@ -28,7 +30,8 @@ def write_tiny_clip(folder: Path, seed: int = 0, **text: object) -> str:
             "width": 32,
             "head_width": 16,
             "patch_size": 16,
-        },
+        }
+        | (vision or {}),
         "text_cfg": {
             "context_length": 24,
             "vocab_size": 49408,

@@ -5,6 +5,7 @@
         .scores(image_features, text)                   (images, classes), cosines
         .forward(image_features)                        scores with its own text embeddings
 
+One that scores positions says so (``LOCAL``), and is given their features after each image's own.
 One that learns context also gives other names' prompts (``prompts_of``) and their embeddings under
 its context (``encode_names``). ``DEFAULTS`` are the settings of its paper where they differ from
 ``FinetuneConfig``'s. Adding a framework is one file and one line here.
@@ -13,6 +14,7 @@ its context (``encode_names``). ``DEFAULTS`` are the settings of its paper where
 from ccr_diag.frameworks.clip_adapter import ClipAdapter
 from ccr_diag.frameworks.cocoop import CoCoOp
 from ccr_diag.frameworks.coop import CoOp
+from ccr_diag.frameworks.dualcoop import DualCoOp
 from ccr_diag.frameworks.framework import Framework
 from ccr_diag.frameworks.kgcoop import KgCoOp
 
@@ -21,4 +23,5 @@ FRAMEWORKS: dict[str, type[Framework]] = {
     "cocoop": CoCoOp,
     "kgcoop": KgCoOp,
     "clip_adapter": ClipAdapter,
+    "dualcoop": DualCoOp,
 }

@@ -37,7 +37,7 @@ class CoOp(Framework):
         self, backbone: Backbone, class_names: Sequence[str], config: FinetuneConfig
     ) -> None:
         super().__init__()
-        start = _start(backbone, len(class_names), config)
+        start = start_context(backbone, len(class_names), config)
         self.context = nn.Parameter(start)
         self.backbone = backbone
         self.position = config.position
@@ -57,15 +57,22 @@ class CoOp(Framework):
         return self.backbone.prompt_encoder(prompts.ids, prompts.at)(self.context)
 
 
-def _start(
-    backbone: Backbone, n_classes: int, config: FinetuneConfig
+def start_context(
+    backbone: Backbone, n_classes: int, config: FinetuneConfig, draw: int = 0
 ) -> Float[Tensor, "*classes context width"]:
-    """What the context starts from."""
+    """What a context starts from.
+
+    Args:
+        backbone: the frozen CLIP.
+        n_classes: the contexts to make, if each class has its own.
+        config: says which start.
+        draw: which of the random starts of this seed.
+    """
     copies = [n_classes] if config.class_specific else []
     if config.context_init:
         phrase = word_embeddings(backbone, config.context_init)
         return phrase.expand(*copies, *phrase.shape).clone()
     width = word_embeddings(backbone, "a").shape[1]
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed + 2**31 * draw)  # no other run's seed
     start = 0.02 * torch.randn(*copies, config.n_context, width, generator=generator)
     return start.to(backbone.device)
