@@ -50,7 +50,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             raise
         raise RunFailed(
             f"Writing needs free space, but there is none left for {path}; "
-            "free some and run the same command with --resume."
+            "free some and run the command again, with --resume if it has one."
         ) from error
     finally:
         partial.unlink(missing_ok=True)

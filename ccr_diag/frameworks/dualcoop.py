@@ -7,8 +7,9 @@
 
 The paper's probability is the softmax over the pair, σ(100·Σ_j w_cj·(s⁺_cj − s⁻_cj)) in the
 authors' code (20·5, whatever the model's own scale). s_c is the score that the probability map
-reads; halved, it lies in [−1, 1] as cosines do, and τ is 200, b is 0. Their learning rate is of ASL's sum times 0.03; of the
-mean taken here (``losses.asl``) it makes smaller steps, for 32 images of 80 classes 77 times.
+reads; halved, it lies in [−1, 1] as cosines do, and τ is 200, b is 0. Their learning rate is of
+ASL's sum times 0.03; of the mean taken here (``losses.asl``) it makes smaller steps, for 32 images
+of 80 classes 77 times.
 
 Here positions are those of the image tower's last layer (``local_features``); the authors' code has
 the mean of that layer's map as one more.
