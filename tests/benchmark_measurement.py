@@ -4,19 +4,15 @@ python tests/benchmark_measurement.py [--images 400000] [--classes 80] [--peers]
 """
 
 import argparse
-import ctypes
-import gc
 import math
 import os
 import statistics
-import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
+from timing import Job, extra_memory, timed
 
 from ccr_diag.metrics import measure
 from ccr_diag.metrics.accumulate import Accumulator
@@ -32,8 +28,6 @@ GROUPS = ("head", "medium", "tail", "new")
 MEASURED_IMAGES = 40_000
 PEER_SECONDS = 20.0  # a slower peer gets fewer images, and its ratio is scaled to all
 DISTURBED = 1.3  # slowest / fastest sum of one run
-
-Job = Callable[[], Any]
 
 
 def simulate(n_images: int, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -213,29 +207,6 @@ def compare_large_bins(p: np.ndarray, y: np.ndarray) -> None:
         values = [exact, ours, torchmetrics_flat(probs, labels)()]
         cells = [name, f"{(labels >= 0).sum():,}", f"{fullest:,}", *(f"{v:.9f}" for v in values)]
         print(f"| {' | '.join(cells)} |", flush=True)
-
-
-def timed(job: Job) -> tuple[float, Any]:
-    """Seconds, and what came back."""
-    start = time.perf_counter()
-    value = job()
-    return time.perf_counter() - start, value
-
-
-def memory(field: str) -> float:
-    """A field of this process's status, in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
-
-
-def extra_memory(job: Job) -> float:
-    """Peak above what was held before, in MB."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # or freed memory would be used again unseen
-    Path("/proc/self/clear_refs").write_text("5")
-    before = memory("VmRSS")
-    job()
-    return memory("VmHWM") - before
 
 
 def main() -> None:
