@@ -8,15 +8,8 @@ from scipy.stats import norm
 from ccr_diag.metrics import calibration
 from ccr_diag.metrics.bins import ReliabilityBins
 from ccr_diag.metrics.intervals import image_weights, normal_interval
-from ccr_diag.metrics.inversion import (
-    COARSE,
-    SCALES,
-    SHIFTS,
-    Curve,
-    curves,
-    inverted_interval,
-    standard_noise,
-)
+from ccr_diag.metrics.inversion import Curve, curves, inverted_interval, standard_noise
+from ccr_diag.metrics.populations import COARSE, SCALES, STEPS
 
 CLASSES, BINS, REPLICATES = 8, 15, 200
 ERRORS = {
@@ -65,7 +58,7 @@ def test_curves_follow_the_formulas():
     whole, drawn = whole_and_drawn(*predictions(rng, 60, slope=1.3), replicates=7)
     bins, half = whole[2], drawn[2]
     noise = standard_noise(0, [2], 7, BINS)[0]
-    scaled, shifted = curves(ERRORS, bins, half, noise)["ece"]
+    found = curves(ERRORS, bins, half, noise)["ece"]
     n = bins.count
     total = n.sum()
     gap, error, confidence = np.zeros(BINS), np.zeros((7, BINS)), np.zeros(BINS)
@@ -77,15 +70,11 @@ def test_curves_follow_the_formulas():
                 scaled_up = (half.sum_confidence[r, b] - half.sum_outcome[r, b]) * total
                 error[r, b] = scaled_up / half.count[r].sum() / n[b] - gap[b]
     variance = (error**2).mean(axis=0)
-    families = {"scaled": [x * gap for x in SCALES], "shifted": [np.zeros(BINS)]}
-    for t in SHIFTS:
-        moved = np.zeros(BINS)
-        for b in range(BINS):
-            if n[b]:
-                sd = max(variance[b], confidence[b] * (1 - confidence[b]) / n[b]) ** 0.5
-                moved[b] = (-1 if gap[b] < 0 else 1) * max(abs(gap[b]) + t * sd, 0)
-        families["shifted"].append(moved)
-    for curve, family in ((scaled, families["scaled"]), (shifted, families["shifted"])):
+    sd = np.maximum(variance, confidence * (1 - confidence) / np.maximum(n, 1)) ** 0.5
+    expected = slow_families(n, gap, sd, error)
+    assert len(found) == len(expected) == 4
+    for curve, family in zip(found, expected, strict=True):
+        assert curve.truth.shape == (len(family),)
         for i, gaps in enumerate(family):
             assert curve.truth[i] == pytest.approx((n * np.abs(gaps)).sum() / total, abs=1e-12)
             for r in range(7):
@@ -95,6 +84,30 @@ def test_curves_follow_the_formulas():
                     lack = max(q * (1 - q) / max(n[b], 1) - variance[b], 0) ** 0.5
                     shown += n[b] * abs(gaps[b] + error[r, b] + lack * noise[r, b]) / total
                 assert curve.shown[i, r] == pytest.approx(shown, abs=1e-12)
+
+
+def slow_families(n, gap, sd, error):
+    """Populations' gaps by plain loops over bins that have entries."""
+    there = [b for b in range(BINS) if n[b]]
+    calibrated = np.zeros(BINS)
+    scaled, shifted, levelled, alike = [], [calibrated], [calibrated], [calibrated]
+    scaled = [x * gap for x in SCALES]
+    largest = max(n[b] * abs(gap[b]) for b in there)
+    worst = max(there, key=lambda b: n[b] * (abs(gap[b]) + 2 * sd[b]))
+    mean = sum(n[b] * gap[b] for b in there) / n.sum()
+    means = [sum(n[b] * e[b] for b in there) / n.sum() for e in error]
+    sd_of_mean = (sum(m**2 for m in means) / len(means)) ** 0.5
+    for t in STEPS:
+        moved, cut, leaning = np.zeros((3, BINS))
+        m = max(largest + t * n[worst] * sd[worst], 0)
+        for b in there:
+            side = -1 if gap[b] < 0 else 1
+            moved[b] = side * max(abs(gap[b]) + t * sd[b], 0)
+            cut[b] = side * (m if t > 0 and b == worst else min(n[b] * abs(gap[b]), m)) / n[b]
+            leaning[b] = mean + t * (-1 if mean < 0 else 1) * sd_of_mean
+        for family, gaps in zip((shifted, levelled, alike), (moved, cut, leaning), strict=True):
+            family.append(gaps)
+    return scaled, shifted, levelled, alike
 
 
 def test_ends_are_where_the_quantiles_of_a_curve_meet_the_value():
@@ -198,6 +211,7 @@ CASES = {
     "a little too extreme": {"slope": 1.1},
     "too extreme": {"slope": 1.3},
     "far off": {"slope": 1.8, "lean": 0.6},
+    "leaning": {"lean": 0.2},
     "rare and far off": {"mean": -4.0, "lean": 0.5},
     "off in one bin": {"stray": 0.15},
     "far off in one bin": {"stray": 0.4},
@@ -258,5 +272,4 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(case):
 @pytest.mark.parametrize("case", CASES)
 def test_intervals_hold_the_truth_as_often_as_they_say(case):
     for name, share in coverage(400, **CASES[case]).items():
-        least = 0.85 if "mce" in name else 0.91  # of a largest gap, a little less often
-        assert share >= least, (name, share)
+        assert share >= 0.9, (name, share)  # three standard errors below the least seen

@@ -14,16 +14,12 @@ from jaxtyping import Bool, Float64, Int64
 
 from ccr_diag.metrics.bins import ReliabilityBins
 from ccr_diag.metrics.intervals import LEVEL
+from ccr_diag.metrics.populations import COARSE, Errors, families, scaled
 
-SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0)  # of the gaps
-SHIFTS = (-4.0, -3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.5)  # of their sizes, in their sd
-COARSE = (0.0, 0.5, 1.0, 2.0)  # scales where a measure takes long
 MANY = 1e15  # entries of a population for each one seen: chance has no part in it
 
 Function = Callable[[ReliabilityBins], Float64[np.ndarray, "*batch"]]
 Values = Float64[np.ndarray, "*batch"]
-Gaps = Float64[np.ndarray, "*batch bins"]
-Noise = Float64[np.ndarray, "*batch replicates bins"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,19 +53,13 @@ def curves(
     measures: Mapping[str, Function],
     bins: ReliabilityBins,
     drawn: ReliabilityBins,
-    noise: Noise | None = None,
+    noise: Errors | None = None,
     of_samples: Mapping[str, Function] | None = None,
 ) -> dict[str, list[Curve]]:
     """The curves of measures of the same bins, one for each family of populations.
 
-    Bin b of the sample has n entries, mean confidence c and gap g = c − f. Populations have these
-    confidences and, instead of g, the gaps::
-
-        scaled   x · g                          all bins alike; x = 0 is calibrated
-        shifted  sign(g) · max(|g| + t · s, 0)  small gaps, more likely chance, vanish first
-
-    with s the standard deviation of g. The scaled family is near a truth that is off everywhere,
-    the shifted one near a truth that is off in a few bins.
+    Populations have the confidences of the sample's bins and gaps of their own
+    (``populations.families``).
 
     A sample from a population is like the one at hand but for its gaps, which are the population's
     and an error. The gap sums of a half-sample, brought to as many entries, err around those of all
@@ -95,16 +85,14 @@ def curves(
     error = drawn_gap - gap[..., None, :]
     variance = np.square(error).mean(axis=-2)
     if noise is None:
-        families = [[scale * gap for scale in COARSE]]
+        all_gaps = [scaled(gap, COARSE)]
     else:
         binomial = np.maximum(confidence * (1 - confidence), 0) / n
-        families = [
-            [scale * gap for scale in SCALES],
-            _shifted(gap, np.sqrt(np.maximum(variance, binomial))),
-        ]
+        sd = np.sqrt(np.maximum(variance, binomial))
+        all_gaps = families(np.asarray(bins.count, dtype=np.float64), gap, sd, error)
     shorter = of_samples or {}
     found: dict[str, list[Curve]] = {name: [] for name in measures}
-    for family in families:
+    for family in all_gaps:
         pairs = []
         for gaps in family:
             errors = error
@@ -197,11 +185,6 @@ def _between(
 
 def _total(bins: ReliabilityBins) -> Float64[np.ndarray, "*batch 1"]:
     return np.asarray(bins.count.sum(axis=-1, keepdims=True), dtype=np.float64)
-
-
-def _shifted(gap: Gaps, sd: Gaps) -> list[Gaps]:
-    sign = np.where(gap < 0, -1.0, 1.0)
-    return [0 * gap, *(sign * np.maximum(np.abs(gap) + shift * sd, 0) for shift in SHIFTS)]
 
 
 def _with_gaps(
