@@ -44,6 +44,15 @@ def test_subset_keeps_rows_together(rows):
     assert chosen.class_names == dataset().class_names
 
 
+def test_captions_stay_with_their_images():
+    assert dataset().captions is None
+    assert dataset().subset(np.array([3, 1])).captions is None
+    told = dataset(captions=("a cat", "", "nothing", "all"))
+    assert told.subset(np.array([3, 1])).captions == ("all", "")
+    assert told.subset(np.array([True, False, True, False])).captions == ("a cat", "nothing")
+    assert told.with_new(["cat"]).captions == told.captions
+
+
 def test_subset_of_a_subset_and_pickled():
     twice = pickle.loads(pickle.dumps(dataset().subset(np.array([3, 1, 0])).subset(np.array([2]))))
     assert (twice.image_ids, twice.digest(0)) == (("a",), "key 0")
@@ -109,6 +118,10 @@ def labels_with(value):
         (
             {"image_ids": ("a", "b")},
             "needs one id for each of its 4 label rows, but has 2 ids.",
+        ),
+        (
+            {"captions": ("a cat",)},
+            "needs one caption for each of its 4 label rows, but has 1 captions.",
         ),
         (
             {"labels": labels_with(2)},

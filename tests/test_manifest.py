@@ -86,6 +86,19 @@ def test_with_negatives_the_unlisted_are_unknown(folder):
     assert data.labels.tolist() == [[1, -1, 0], [-1, -1, 1], [0, 0, -1]]
 
 
+def test_captions_come_with_their_images(folder):
+    assert load(folder, FULL).captions is None
+    text = (
+        "image,caption,labels,split\n"
+        'images/0.png," A cat, wet. ",cat,train\n'
+        "images/1.png,,dog,test\n"
+        "images/2.png,two dogs,dog,test\n"
+    )
+    assert load(folder, text).captions == ("A cat, wet.", "", "two dogs")
+    assert load(folder, text, "test").captions == ("", "two dogs")
+    assert load(folder, text.replace("two dogs", ""), "test").captions == ("", "")
+
+
 def test_byte_order_mark_and_windows_lines(folder):
     text = "image,labels\r\nimages/0.png,Möwe\r\n\r\nimages/1.png,\r\n"
     data = load(folder, text, encoding="utf-8-sig")
@@ -176,6 +189,11 @@ A, B = "images/0.png", "images/1.png"
             f"image,labels,Split\n{A},cat,dog\n",
             "m.csv has a column 'Split', which is too like 'split' to be ignored; call it 'split' "
             "if it is that, or something else if it is not.",
+        ),
+        (
+            f"image,labels,captions\n{A},cat,a cat\n",
+            "m.csv has a column 'captions', which is too like 'caption' to be ignored; call it "
+            "'caption' if it is that, or something else if it is not.",
         ),
         (
             f"image,labels\n{A},cat,dog\n",

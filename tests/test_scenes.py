@@ -279,9 +279,7 @@ def test_theme_colours_can_be_left_out():
     assert spread(scenes.paint_background(layout, theme_colours=False)) < 0.05
 
 
-def test_describe_and_batches():
-    assert scenes.describe(["dog"]) == "a dog"
-    assert scenes.describe(["apple", "dog", "cat"]) == "an apple, a dog and a cat"
+def test_batches():
     assert [b.tolist() for b in scenes.batches(5, 2)] == [[0, 1], [2, 3], [4]]
 
 

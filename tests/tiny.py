@@ -75,12 +75,12 @@ def write_biased_clip(folder: Path, bias: float) -> str:
 
 
 def write_drawn_images(folder: Path, n_train: int = 48, n_test: int = 24, seed: int = 0) -> str:
-    """Images of coloured squares with a manifest; returns the data set's name."""
+    """Images of coloured squares with a manifest that has captions; returns the data set's name."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     with (folder / "images.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["image", "labels", "split"])
+        writer.writerow(["image", "labels", "caption", "split"])
         for i in range(n_train + n_test):
             present = [name for name in COLOURS if rng.random() < 0.4]
             image = Image.new("RGB", (40, 32), "white")
@@ -88,5 +88,7 @@ def write_drawn_images(folder: Path, n_train: int = 48, n_test: int = 24, seed: 
                 x, y = (int(v) for v in rng.integers(0, 20, 2))
                 ImageDraw.Draw(image).rectangle((x, y, x + 9, y + 9), fill=COLOURS[name])
             image.save(folder / f"{i}.png")
-            writer.writerow([f"{i}.png", ";".join(present), "train" if i < n_train else "test"])
+            caption = " and ".join(f"a {name}" for name in present)
+            split = "train" if i < n_train else "test"
+            writer.writerow([f"{i}.png", ";".join(present), caption, split])
     return f"manifest:{folder / 'images.csv'}"

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Int
 from PIL import Image
 
 from ccr_diag.arrays import Labels
+from ccr_diag.data.captions import Synonyms
 from ccr_diag.errors import BadData, nearest
 
 T = TypeVar("T")
@@ -33,11 +34,13 @@ class MultiLabelDataset:
         image_ids: one name an image.
         digest: content key of image i; equal keys mean equal pixels.
         open_image: image i as RGB.
+        captions: what somebody says about each image, empty where nobody did; None where the data
+            set has no captions.
+        synonyms: other words for some of the classes, by which captions may name them.
 
     Raises:
         BadData: nothing in it, lengths that disagree, a label value other than 1, 0, −1, or a
-        repeated
-            class name or image id.
+            repeated class name or image id.
     """
 
     name: str
@@ -48,6 +51,8 @@ class MultiLabelDataset:
     image_ids: tuple[str, ...]
     digest: Callable[[int], str]
     open_image: Callable[[int], Image.Image]
+    captions: tuple[str, ...] | None = None
+    synonyms: Synonyms | None = None
 
     def __post_init__(self) -> None:
         n_images, n_classes = self.labels.shape
@@ -66,6 +71,11 @@ class MultiLabelDataset:
             raise BadData(
                 f"{where} needs one id for each of its {n_images} label rows, but has "
                 f"{len(self.image_ids)} ids."
+            )
+        if self.captions is not None and len(self.captions) != n_images:
+            raise BadData(
+                f"{where} needs one caption for each of its {n_images} label rows, but has "
+                f"{len(self.captions)} captions."
             )
         wrong = self.labels[(self.labels < -1) | (self.labels > 1)]
         if len(wrong):
@@ -97,6 +107,7 @@ class MultiLabelDataset:
             image_ids=tuple(self.image_ids[i] for i in chosen),
             digest=partial(_of_row, self.digest, chosen),
             open_image=partial(_of_row, self.open_image, chosen),
+            captions=None if self.captions is None else tuple(self.captions[i] for i in chosen),
         )
 
     def with_new(self, names: Iterable[str]) -> "MultiLabelDataset":

@@ -8,6 +8,7 @@ In: a UTF-8 file with a header and these columns, in any order, further ones bei
 - ``split``, optional: rows are chosen by it, and ``all`` chooses every row.
 - ``negatives``, optional: names of the classes that are known not to be in the image, written like
   ``labels``.
+- ``caption``, optional: a text about the image; it may be empty.
 
 Without ``negatives`` every class that is not listed is absent (0); with it, only the listed
 negatives are, and the others are unknown (−1). The classes are all names of the whole file, sorted.
@@ -31,7 +32,7 @@ from ccr_diag.arrays import ABSENT, PRESENT, UNKNOWN
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.errors import BadData, nearest
 
-REQUIRED, OPTIONAL = ("image", "labels"), ("split", "negatives")
+REQUIRED, OPTIONAL = ("image", "labels"), ("split", "negatives", "caption")
 HOW_TO_LIST = "separate names by ';' or '|', or write a JSON list like [\"cat\", \"dog, wet\"]"
 SHOWN = 3  # file names in an error
 
@@ -46,6 +47,7 @@ class ManifestRow:
         labels: classes in the image.
         negatives: classes known not to be in it.
         split: its split, or an empty text where the file has no such column.
+        caption: its caption, or None where the file has no such column.
     """
 
     line: int
@@ -53,6 +55,7 @@ class ManifestRow:
     labels: frozenset[str]
     negatives: frozenset[str]
     split: str
+    caption: str | None
 
 
 def load_manifest(argument: str, split: str) -> MultiLabelDataset:
@@ -90,7 +93,14 @@ def load_manifest(argument: str, split: str) -> MultiLabelDataset:
         image_ids=tuple(row.image for row in rows),
         digest=files.digest,
         open_image=files.open,
+        captions=_captions(rows),
     )
+
+
+def _captions(rows: list[ManifestRow]) -> tuple[str, ...] | None:
+    """The captions of these rows, which all have one or none."""
+    captions = tuple(row.caption for row in rows if row.caption is not None)
+    return captions or None
 
 
 def read_rows(path: Path) -> tuple[bool, list[ManifestRow]]:
@@ -170,7 +180,9 @@ def _row(path: Path, line: int, fields: dict[str | None, str | list[str] | None]
             f"{where} must list a class in labels or in negatives, but {both[0]!r} is in both; "
             f"drop one."
         )
-    return ManifestRow(line, text["image"], labels, negatives, text.get("split", ""))
+    return ManifestRow(
+        line, text["image"], labels, negatives, text.get("split", ""), text.get("caption")
+    )
 
 
 def _names(where: str, column: str, text: str) -> frozenset[str]:

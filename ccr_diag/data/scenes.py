@@ -11,17 +11,19 @@ scene depends neither on its neighbours in a batch nor on the version of a rando
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, UInt8, UInt64
 from PIL import Image
 
+from ccr_diag.data.captions import read_synonyms
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.openmoji import OPENMOJI
+from ccr_diag.data.scene_captions import caption_scenes
 from ccr_diag.data.sprites import (
     ANGLES,
     EMBEDDED,
@@ -31,6 +33,7 @@ from ccr_diag.data.sprites import (
     load_bank,
     style_cells,
 )
+from ccr_diag.embedded import SYNONYMS
 from ccr_diag.errors import BadData, nearest
 
 SIZE = 64
@@ -303,12 +306,6 @@ def batches(n: int, size: int) -> Iterator[Int[np.ndarray, " scenes"]]:
         yield np.arange(start, min(start + size, n))
 
 
-def describe(names: Sequence[str]) -> str:
-    """A caption that names these objects: “a dog, a cat and a tree”."""
-    parts = [f"{'an' if name[0] in 'aeiou' else 'a'} {name}" for name in names]
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
 class SceneReader:
     """Opens the scenes of one split by number.
 
@@ -369,8 +366,9 @@ def load_scenes(argument: str, split: str) -> MultiLabelDataset:
     if split not in SPLITS:
         raise BadData(f"The scenes have no split {split!r}{nearest(split, SPLITS)}")
     inventory, n = class_inventory(style), SPLITS[split]
-    layout = lay_out(inventory, SPLIT_SEEDS[split], np.arange(n))
-    reader = SceneReader(style, SPLIT_SEEDS[split], inventory, layout)
+    seed, numbers = SPLIT_SEEDS[split], np.arange(n)
+    layout = lay_out(inventory, seed, numbers)
+    reader = SceneReader(style, seed, inventory, layout)
     return MultiLabelDataset(
         name=f"scenes:{style}",
         split=split,
@@ -380,4 +378,6 @@ def load_scenes(argument: str, split: str) -> MultiLabelDataset:
         image_ids=tuple(f"scenes/{style}/{split}/{i:05d}" for i in range(n)),
         digest=reader.digest,
         open_image=reader.open,
+        captions=caption_scenes(layout, inventory.names, partial(uniform, seed, numbers)),
+        synonyms=read_synonyms(SYNONYMS, inventory.names),
     )

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from ccr_diag.data import scenes, sprites
+from ccr_diag.data.scene_captions import CAPTION_TEMPLATES, describe
 
 HERE = Path(__file__).parent
 STYLES = ("noto", "noto-v1", "fluent-flat", "fluent-3d")
@@ -30,10 +31,6 @@ PROMPT_TEMPLATES = (
     "there is a {} in the picture.", "a picture that shows a {}.",
     "one of the things that you can see in this small colourful picture is a {}.",
     "among other things on a soft and colourful background the picture shows a {}.",
-)  # fmt: skip
-CAPTION_TEMPLATES = (
-    "{}.", "a picture of {}.", "a photo of {}.", "a scene with {}.", "{} on a soft background.",
-    "in this small colourful picture you can see {}.",
 )  # fmt: skip
 
 
@@ -142,7 +139,7 @@ class Corpus:
         yield from self.concepts
         yield from PROMPT_TEMPLATES
         yield from CAPTION_TEMPLATES
-        yield scenes.describe(["apple", "dog", "cat"])
+        yield describe(["apple", "dog", "cat"])
 
 
 class Batches(IterableDataset[dict[str, Tensor]]):
@@ -197,7 +194,7 @@ class Batches(IterableDataset[dict[str, Tensor]]):
             rng.shuffle(named)
             texts.append(
                 CAPTION_TEMPLATES[rng.integers(len(CAPTION_TEMPLATES))].format(
-                    scenes.describe([self.corpus.names[c] for c in named])
+                    describe([self.corpus.names[c] for c in named])
                 )
             )
             match.append(labels[:, named].all(axis=1))
