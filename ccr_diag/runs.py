@@ -11,7 +11,8 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -114,6 +115,47 @@ def prepare_output(
                 "or choose another --output."
             )
     folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def output_folder(folder: Path, *, resume: bool = False, overwrite: bool = False) -> Iterator[None]:
+    """As ``prepare_output``, but what ends before its first file leaves all as it was.
+
+    Until then the folder to be replaced stands beside the new one, with a dot before its name.
+    """
+    aside = folder.with_name(f".{folder.name}.replaced")
+    if aside.exists():  # of a program that was killed
+        _put_back(folder, aside)
+    new = not folder.exists()
+    if overwrite and not new:
+        prepare_output(folder, resume=True)
+        _check_own(folder, [])
+        folder.rename(aside)
+    prepare_output(folder, resume=resume)
+    try:
+        yield
+    except BaseException:
+        if aside.exists():
+            _put_back(folder, aside)
+        elif new and not _holds_files(folder):
+            shutil.rmtree(folder)
+        raise
+    if aside.exists():
+        shutil.rmtree(aside)
+
+
+def _put_back(folder: Path, aside: Path) -> None:
+    """Let the folder that was to be replaced take its place again, unless that was begun."""
+    if folder.exists() and _holds_files(folder):
+        shutil.rmtree(aside)
+        return
+    if folder.exists():
+        shutil.rmtree(folder)
+    aside.rename(folder)
+
+
+def _holds_files(folder: Path) -> bool:
+    return any(not path.is_dir() for path in folder.rglob("*"))
 
 
 def _check_own(folder: Path, keep: Sequence[Path]) -> None:

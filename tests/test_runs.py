@@ -1,11 +1,20 @@
 import errno
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
 from safetensors import SafetensorError
 
 from ccr_diag.errors import OutputExists, RunFailed
-from ccr_diag.runs import DONE, prepare_output, versions, write_atomically, write_text
+from ccr_diag.runs import (
+    CONFIG,
+    DONE,
+    output_folder,
+    prepare_output,
+    versions,
+    write_atomically,
+    write_text,
+)
 
 # What writers raise on a full disk, as seen on one: Python, safetensors 0.8, numpy 2.4.
 FULL = [
@@ -67,6 +76,53 @@ def test_an_output_folder_is_used_only_when_nothing_is_lost(tmp_path):
     (folder / "runs" / "mine" / "thesis.docx").rename(folder / "thesis.docx")
     with pytest.raises(OutputExists, match="is a file"):
         prepare_output(folder / "thesis.docx")
+
+
+def test_what_is_refused_at_once_leaves_the_output_as_it_was(tmp_path):
+    folder = tmp_path / "a" / "run"
+    with pytest.raises(KeyError), output_folder(folder):
+        raise KeyError
+    assert not folder.exists()
+    write_text(folder / DONE, "old")
+    with pytest.raises(OutputExists, match="add --resume"), output_folder(folder):
+        pass
+    with pytest.raises(StopIteration), output_folder(folder, overwrite=True):
+        next(folder.iterdir())  # nothing is there
+    with pytest.raises(KeyError), output_folder(folder, resume=True):
+        raise KeyError
+    assert [path.name for path in folder.parent.iterdir()] == ["run"]
+    assert (folder / DONE).read_text() == "old"
+
+
+def test_what_has_begun_replaces_the_output(tmp_path):
+    folder = tmp_path / "run"
+    write_text(folder / CONFIG, "old")
+    with suppress(KeyboardInterrupt), output_folder(folder, overwrite=True):
+        write_text(folder / "split-1" / CONFIG, "new")
+        raise KeyboardInterrupt
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.toml")] == [
+        "run/split-1/config.toml"
+    ]
+    with output_folder(folder, overwrite=True):
+        write_text(folder / CONFIG, "newest")
+    assert [p.read_text() for p in tmp_path.rglob("*.toml")] == ["newest"]
+    (folder / "thesis.docx").touch()
+    with pytest.raises(OutputExists, match="thesis"), output_folder(folder, overwrite=True):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_killed_replacement_is_settled_by_the_next(tmp_path, begun):
+    write_text(tmp_path / ".run.replaced" / CONFIG, "old")
+    if begun:
+        write_text(tmp_path / "run" / CONFIG, "new")
+    else:
+        (tmp_path / "run").mkdir()
+    with pytest.raises(OutputExists, match="holds files"), output_folder(tmp_path / "run"):
+        pass
+    assert [p.read_text() for p in tmp_path.rglob("*.toml")] == ["new" if begun else "old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_what_is_to_be_read_is_not_deleted(tmp_path):
