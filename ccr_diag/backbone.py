@@ -16,7 +16,7 @@ from typing import Any
 
 import open_clip
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,6 +26,7 @@ from ccr_diag.embedded import MODEL_DIR
 from ccr_diag.errors import BadConfig, BadData, nearest
 from ccr_diag.local_features import Features, encode_positions
 from ccr_diag.prompt_encoding import PromptEncoder, TextTower
+from ccr_diag.token_features import encode_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,29 @@ class Backbone:
             found, local = encode_positions(self.model.visual, images.to(self.device))  # type: ignore[arg-type]
         return F.normalize(found.float(), dim=-1).cpu(), F.normalize(local.float(), dim=-1).cpu()
 
+    @torch.inference_mode()
+    def encode_tokens(self, ids: Int[Tensor, "texts tokens"]) -> Features:
+        """Unit embeddings of texts and of each of their tokens, as float32; zeros for padding.
+
+        Args:
+            ids: token ids; columns after every text's end may be left out.
+
+        Returns:
+            Features of the texts, those of ``encode_text``, and of tokens, (texts, tokens, dim).
+
+        Raises:
+            BadConfig: a text tower that is not causal.
+        """
+        if self.causal is None:
+            raise BadConfig(
+                "Features of a caption's tokens need a causal text tower of open_clip's own, but "
+                f"that of {self.name} is another; choose another model, or a framework that does "
+                "not learn from captions."
+            )
+        with self.autocast():
+            found, tokens = encode_tokens(self.causal, ids.to(self.device))
+        return F.normalize(found.float(), dim=-1).cpu(), F.normalize(tokens.float(), dim=-1).cpu()
+
     def tokenize(
         self, texts: Sequence[str], class_names: Sequence[str] | None = None
     ) -> Int[Tensor, "texts tokens"]:
@@ -105,10 +129,7 @@ class Backbone:
         Raises:
             BadData: a text is longer than the context.
         """
-        ids = self.tokenizer(list(texts))
-        room = ids.shape[1]
-        longer = self.tokenizer(list(texts), context_length=room + 64)
-        cut = longer[:, :room].ne(ids).any(dim=1) | longer[:, room:].ne(longer[:, -1:]).any(dim=1)
+        cut = self.too_long(texts)
         if cut.any():
             first = int(cut.nonzero()[0])
             which = (
@@ -120,7 +141,14 @@ class Backbone:
                 f"A prompt must fit the text tower's {self.context_length} tokens, "
                 f"but {which} is longer; shorten the class name or learn fewer context tokens."
             )
-        return ids.to(self.device)
+        return self.tokenizer(list(texts)).to(self.device)
+
+    def too_long(self, texts: Sequence[str]) -> Bool[Tensor, " texts"]:
+        """Which texts the tower would cut."""
+        room = self.tokenizer(["a"]).shape[1]
+        longer = self.tokenizer(list(texts), context_length=room + 64)
+        cut = self.tokenizer(list(texts))
+        return longer[:, :room].ne(cut).any(dim=1) | longer[:, room:].ne(longer[:, -1:]).any(dim=1)
 
     def prompt_encoder(
         self,

@@ -28,18 +28,24 @@ class CausalTower:
     """The parts of a causal text tower, from open_clip's own modules.
 
     Args:
-        blocks: attention blocks, first to last.
+        transformer: its ``resblocks`` are attention blocks, first to last.
         pool_type: ``argmax`` (the largest id), ``eos`` (the first end token) or ``last``.
         eos_id: the end token of ``eos``.
     """
 
     token_embedding: nn.Embedding
     positional_embedding: Float[Tensor, "tokens width"]
-    blocks: nn.ModuleList
+    transformer: Transformer
     ln_final: nn.Module
     text_projection: nn.Linear | Float[Tensor, "width dim"] | None
     pool_type: str
     eos_id: int
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """Attention blocks, first to last."""
+        found: nn.ModuleList = self.transformer.resblocks
+        return found
 
     @property
     def dtype(self) -> torch.dtype:
@@ -54,6 +60,14 @@ class CausalTower:
         if self.pool_type == "argmax":  # the end token of CLIP's vocabulary has the largest id
             return ids.argmax(dim=1)
         return (ids == self.eos_id).int().argmax(dim=1)
+
+    def project(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows dim"]:
+        """Normalised tokens in the space of the images."""
+        projection = self.text_projection
+        if projection is None:
+            return x
+        found: Tensor = projection(x) if isinstance(projection, nn.Linear) else x @ projection
+        return found
 
 
 def causal_tower(model: nn.Module) -> CausalTower | None:
@@ -79,7 +93,7 @@ def causal_tower(model: nn.Module) -> CausalTower | None:
     return CausalTower(
         text.token_embedding,
         text.positional_embedding,
-        text.transformer.resblocks,
+        text.transformer,
         text.ln_final,
         text.text_projection,
         pool_type,
@@ -229,12 +243,7 @@ def encode_rows(
     x = x.to(dtype) + tower.positional_embedding.index_select(0, rows.positions).to(dtype)
     for block in tower.blocks[:-1]:
         x = _block(block, x, rows.every)
-    x = tower.ln_final(_block(tower.blocks[-1], x, rows.pooled))
-    projection = tower.text_projection
-    if projection is None:
-        return x
-    features: Tensor = projection(x) if isinstance(projection, nn.Linear) else x @ projection
-    return features
+    return tower.project(tower.ln_final(_block(tower.blocks[-1], x, rows.pooled)))
 
 
 def _block(

@@ -19,7 +19,7 @@ from ccr_diag.errors import BadConfig, nearest
 
 # Written out, as importing what they name takes seconds; a test holds them against the registries.
 CHOICES = {
-    "framework": ("coop", "cocoop", "kgcoop", "clip_adapter", "dualcoop"),
+    "framework": ("coop", "cocoop", "kgcoop", "clip_adapter", "dualcoop", "tai_dpt", "t2i_pal"),
     "loss": ("bce", "ranking", "asl"),
     "regularizer": ("none", "ccr", "kgcoop", "dor"),
     "estimator": ("uncentred", "uncentred_inactive", "centred_inactive", "centred"),
@@ -30,7 +30,15 @@ CHOICES = {
     "precision": ("fp32", "amp_bf16"),
 }
 Position = Literal["end", "middle", "front"]
-CLASS_SPECIFIC = ("coop", "kgcoop", "dualcoop")  # frameworks that can learn a context a class
+CAPTIONED = ("tai_dpt", "t2i_pal")  # frameworks that learn from captions, or images of them
+DIFFUSERS = "diffusers"
+CLASS_SPECIFIC = (
+    "coop",
+    "kgcoop",
+    "dualcoop",
+    "tai_dpt",
+    "t2i_pal",
+)  # frameworks that can learn a context a class
 
 # Each on its own scale: BCE is a mean over classes. Chosen on the calibration split of the scenes.
 LEARNING_RATES = {"bce": 0.2, "ranking": 3e-4, "asl": 0.2}
@@ -63,6 +71,14 @@ class FinetuneConfig:
         top_outliers: K, how many of them, the nearest to the base classes, are drawn from; 0 takes
             all.
         n_outliers: N, nouns drawn a step.
+        captions: file of captions in place of the data set's (TaI-DPT; T2I-PAL, to make images of).
+        synonyms: file of other words for the classes in captions, in place of the data set's.
+        images_from: T2I-PAL's images of captions: a data set that has both, ``diffusers`` to make
+            them, or empty for the run's own data set.
+        generator: diffusers pipeline that makes them, a folder or a name on the Hugging Face Hub.
+        generator_steps: its steps of denoising.
+        generator_guidance: its classifier-free guidance.
+        generator_size: height and width of its images, in pixels.
         bias: rule of the probability map's bias.
         scale: τ; 0 takes the framework's, or else the model's own.
         shots: training images per class; 0 takes all.
@@ -98,6 +114,13 @@ class FinetuneConfig:
     outliers: str = ""
     top_outliers: int = 5000
     n_outliers: int = 64
+    captions: str = ""
+    synonyms: str = ""
+    images_from: str = ""
+    generator: str = ""
+    generator_steps: int = 25
+    generator_guidance: float = 7.5
+    generator_size: int = 512
     bias: str = "none"
     scale: float = 0.0
     shots: int = 16
@@ -130,13 +153,21 @@ class FinetuneConfig:
         """Refuse what is out of range."""
         if not 0 <= self.seed < 2**31:
             raise BadConfig(f"seed must lie in 0 … 2³¹ − 1, but got {self.seed}.")
-        for name in ("epochs", "batch_size", "n_context", "n_outliers"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "n_context",
+            "n_outliers",
+            "generator_steps",
+            "generator_size",
+        ):
             if getattr(self, name) < 1:
                 raise BadConfig(f"{name} must be at least 1, but got {getattr(self, name)}.")
         for name in (
             "shots",
             "top_outliers",
             "scale",
+            "generator_guidance",
             "lambda_",
             "learning_rate",
             "momentum",
@@ -174,6 +205,36 @@ class FinetuneConfig:
             raise BadConfig(
                 f"A context of its own a class goes with framework {' or '.join(CLASS_SPECIFIC)}, "
                 f"but got {self.framework!r} with class_specific; leave it out."
+            )
+
+        self._check_captions()
+
+    def _check_captions(self) -> None:
+        """Refuse settings of captions, and of images of them, where they have no part."""
+        for name, frameworks in (
+            ("captions", CAPTIONED),
+            ("synonyms", CAPTIONED),
+            ("images_from", ("t2i_pal",)),
+        ):
+            if getattr(self, name) and self.framework not in frameworks:
+                raise BadConfig(
+                    f"Setting {name} goes with framework {' or '.join(frameworks)}, but got "
+                    f"{self.framework!r} with {name} {getattr(self, name)!r}; leave it out."
+                )
+        if self.framework == "t2i_pal" and self.captions and self.images_from != DIFFUSERS:
+            raise BadConfig(
+                "T2I-PAL learns from images of captions, which a file of captions alone does not "
+                "give; add --images-from diffusers to make them, or leave captions out."
+            )
+        if bool(self.generator) != (self.images_from == DIFFUSERS):
+            raise BadConfig(
+                "Making images needs both --images-from diffusers and its --generator, a folder or "
+                f"a name, but got {self.images_from!r} and {self.generator!r}."
+            )
+        if self.framework == "tai_dpt" and self.bias in ("mean", "prior"):
+            raise BadConfig(
+                f"Bias rule {self.bias!r} is fitted on scores of training images, but TaI-DPT "
+                "learns from captions, whose scores are others; choose none or learned."
             )
 
     @property

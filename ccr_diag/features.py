@@ -26,6 +26,7 @@ from torch import Tensor
 from ccr_diag.backbone import Backbone
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.errors import RunFailed
+from ccr_diag.local_features import Features
 from ccr_diag.runs import cache_folder, write_atomically
 
 logger = logging.getLogger(__name__)
@@ -93,19 +94,41 @@ def local_features(
     """
     path = _path(cache, backbone, dataset)
     local = path.with_name(f"{path.stem}-local.npy")
-    found = _read(local, "c")
-    if found is not None:
-        return torch.from_numpy(found)
-    batches = _images(backbone, dataset, batch_size, workers, progress)
-    pairs = (backbone.encode_positions(images) for images in batches)
-    whole: list[Tensor] = []
-    write_atomically(
-        local, lambda partial: whole.extend(_write_local(partial, len(dataset), pairs))
+    found, whole = stored_pairs(
+        local,
+        len(dataset),
+        lambda: map(
+            backbone.encode_positions, _images(backbone, dataset, batch_size, workers, progress)
+        ),
     )
-    if _read(path) is None:
-        features = torch.cat(whole).numpy()
+    if whole is not None and _read(path) is None:
+        features = whole.numpy()
         write_atomically(path, lambda partial: np.save(partial, features, allow_pickle=False))
-    return torch.from_numpy(np.load(local, mmap_mode="c", allow_pickle=False))
+    return found
+
+
+def stored_pairs(
+    path: Path, n: int, encode: Callable[[], Iterator[Features]]
+) -> tuple[Float[Tensor, "items features dim"], Float[Tensor, "items dim"] | None]:
+    """Global and local features from their file, which is made if it is not there.
+
+    Args:
+        path: the file.
+        n: items, images or texts.
+        encode: gives pairs of both features, a batch at a time.
+
+    Returns:
+        What the file holds, and, if it was made, the global features in full precision.
+
+    Raises:
+        RunFailed: the disk has no room for them.
+    """
+    found = _read(path, "c")
+    if found is not None:
+        return torch.from_numpy(found), None
+    whole: list[Tensor] = []
+    write_atomically(path, lambda partial: whole.extend(_write_local(partial, n, encode())))
+    return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False)), torch.cat(whole)
 
 
 def _images(
@@ -125,16 +148,14 @@ def _images(
 
 
 def _write_local(
-    path: Path,
-    n_images: int,
-    pairs: Iterator[tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch positions dim"]]],
+    path: Path, n: int, pairs: Iterator[Features]
 ) -> Iterator[Float[Tensor, "batch dim"]]:
     """Write global and local features as they come, and give the global ones back."""
     with path.open("wb") as file:
         for number, (features, local) in enumerate(pairs):
             both = torch.cat([features[:, None], local], dim=1).numpy().astype("<f2")
             if number == 0:
-                shape = (n_images, *both.shape[1:])
+                shape = (n, *both.shape[1:])
                 _require_room(path, shape)
                 header = {"descr": "<f2", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)

@@ -1,53 +1,32 @@
 """One run, from a config to a finished run folder.
 
-load data and backbone → draw the shots → features → probability map → tune → checkpoint
+load data and backbone → draw the shots, with their features → probability map → tune → checkpoint
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from ccr_diag.arrays import PRESENT, UNKNOWN, ProbabilityMap, fit_map
 from ccr_diag.backbone import Backbone
 from ccr_diag.checkpoint import load_checkpoint, restore, save_checkpoint
 from ccr_diag.config import FinetuneConfig, load_config
 from ccr_diag.data.dataset import MultiLabelDataset
-from ccr_diag.data.fewshot import k_shot
 from ccr_diag.data.groups import class_counts, class_groups
 from ccr_diag.errors import BadConfig, BadData
-from ccr_diag.features import image_features, local_features
 from ccr_diag.frameworks import FRAMEWORKS
 from ccr_diag.frameworks.framework import Framework
 from ccr_diag.losses import REGULARIZERS
 from ccr_diag.prompts import zero_shot_embeddings
 from ccr_diag.runs import CHECKPOINT, CONFIG, DONE, LOG, is_done, versions, write_text
+from ccr_diag.shots import Progress, Shots, draw_shots
 from ccr_diag.tune import Tuning, start_tuning, tune
-
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Shots:
-    """The training images of a run.
-
-    Args:
-        rows: their rows in the training split.
-        features: unit image features, (images, dim).
-        seen: what the framework scores: these, or with those of positions.
-        labels: labels of the base classes, (images, base classes).
-    """
-
-    rows: Int[np.ndarray, " images"]
-    features: Float[Tensor, "images dim"]
-    seen: Float[Tensor, "images *features dim"]
-    labels: Int[np.ndarray, "images classes"]
 
 
 def finetune(
@@ -88,28 +67,16 @@ def finetune(
     _check_settings(folder, config)
     if is_done(folder):
         return folder / CHECKPOINT
-    names = [name for name, is_base in zip(train.class_names, base, strict=True) if is_base]
-    zero_shot = zero_shot_embeddings(backbone, train.class_names)
-    framework = FRAMEWORKS[config.framework](backbone, names, config)
-    regularizer = None
-    if config.regularizer != "none":
-        make = REGULARIZERS[config.regularizer]
-        regularizer = make(config, backbone, framework, names, zero_shot[base].to(backbone.device))
-    shots = draw_shots(
-        config, backbone, train, lambda done, total: progress("features", done, total)
-    )
-    zero_shot_scores = (shots.features @ zero_shot[base].T).numpy()
+    zero_shot = zero_shot_embeddings(backbone, train.class_names)[base]
+    framework, regularizer = _what_acts(config, backbone, train, zero_shot)
+    shots = draw_shots(config, backbone, train, progress)
     scale = config.scale or framework.SCALE or backbone.scale
+    zero_shot_scores = (shots.features @ zero_shot.T).numpy()
     first_scores = zero_shot_scores if framework.SCALE is None else _scores(framework, shots)
     start = fit_map(config.bias, scale, first_scores, shots.labels, backbone.bias)
-
     tuning = start_tuning(framework, start.bias, config)
-    facts = _facts(config, backbone, train, shots, start)
-    known = shots.labels != UNKNOWN
-    facts["prior"] = float((shots.labels == PRESENT)[known].mean())
-    facts["start_probability"] = float(start.probabilities(first_scores)[known].mean())
-    of_cosines = config.scale or backbone.scale
-    facts["maps"] = {"zero-shot": _maps(backbone, of_cosines, zero_shot_scores, shots.labels)}
+    facts = _facts(config, backbone, train, shots) | _of_start(start, first_scores, shots)
+    facts["maps"] = {"zero-shot": _maps(config, backbone, None, zero_shot_scores, shots)}
     path = folder / CHECKPOINT
     if path.exists():
         saved = load_checkpoint(path)
@@ -117,11 +84,10 @@ def finetune(
         saved.require_classes(train.class_names)
         restore(tuning, saved)
     write_text(folder / CONFIG, config.to_toml())  # nothing is written before all is known to fit
-    labels = torch.from_numpy(shots.labels)
     for record in tune(
         tuning,
         shots.seen,
-        labels,
+        torch.from_numpy(shots.labels),
         scale,
         regularizer,
         config,
@@ -134,25 +100,23 @@ def finetune(
     return path
 
 
-def draw_shots(
+def _what_acts(
     config: FinetuneConfig,
     backbone: Backbone,
     train: MultiLabelDataset,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Shots:
-    """The k-shot images of the base classes, with their features."""
-    labels = train.labels[:, ~train.new]
-    rows = k_shot(labels, config.shots, config.seed) if config.shots else np.arange(len(train))
-    drawn = train.subset(rows)
-    if FRAMEWORKS[config.framework].LOCAL:
-        seen = local_features(backbone, drawn, progress=progress)
-        return Shots(rows, image_features(backbone, drawn), seen, labels[rows])
-    features = image_features(backbone, drawn, progress=progress)
-    return Shots(rows, features, features, labels[rows])
+    zero_shot: Float[Tensor, "base dim"],
+) -> tuple[Framework, nn.Module | None]:
+    """The framework of the base classes, and the regularizer if there is one."""
+    names = [n for n, new in zip(train.class_names, train.new, strict=True) if not new]
+    framework = FRAMEWORKS[config.framework](backbone, names, config)
+    if config.regularizer == "none":
+        return framework, None
+    make = REGULARIZERS[config.regularizer]
+    return framework, make(config, backbone, framework, names, zero_shot.to(backbone.device))
 
 
-def _scores(framework: Framework, shots: Shots) -> Float[np.ndarray, "images classes"]:
-    """Of the training images, as the framework now is."""
+def _scores(framework: Framework, shots: Shots) -> Float[np.ndarray, "shots classes"]:
+    """Of the training examples, as the framework now is."""
     with torch.no_grad():
         return framework.scores_of_all(shots.seen, framework.text_embeddings()).numpy()
 
@@ -179,40 +143,58 @@ def _check_new_classes(config: FinetuneConfig, train: MultiLabelDataset) -> None
 
 
 def _maps(
+    config: FinetuneConfig,
     backbone: Backbone,
-    scale: float,
-    scores: Float[np.ndarray, "images classes"],
-    labels: Int[np.ndarray, "images classes"],
+    scale: float | None,
+    scores: Float[np.ndarray, "shots classes"],
+    shots: Shots,
 ) -> dict[str, dict[str, Any]]:
-    """The map of each bias rule that these training scores and labels allow."""
-    rules = ["none", "mean"]
-    if len(np.unique(labels[labels != UNKNOWN])) == 2:
-        rules.append("prior")
+    """The map of each bias rule that these training scores and labels allow.
+
+    Args:
+        config: of the run.
+        backbone: its own bias is a rule, if it has one.
+        scale: τ; None for that of cosines.
+        scores: of the training examples.
+        shots: their labels.
+    """
+    labels, rules = shots.labels, ["none"]
+    if FRAMEWORKS[config.framework].TRAINED_ON != "captions":  # scores of images are others
+        rules.append("mean")
+        if len(np.unique(labels[labels != UNKNOWN])) == 2:
+            rules.append("prior")
     if backbone.bias is not None:
         rules.append("model")
+    scale = scale or config.scale or backbone.scale
     return {rule: fit_map(rule, scale, scores, labels, backbone.bias).as_dict() for rule in rules}
 
 
 def _facts(
-    config: FinetuneConfig,
-    backbone: Backbone,
-    train: MultiLabelDataset,
-    shots: Shots,
-    start: ProbabilityMap,
+    config: FinetuneConfig, backbone: Backbone, train: MultiLabelDataset, shots: Shots
 ) -> dict[str, Any]:
-    """What a checkpoint records beside its tensors."""
-    base = ~train.new
+    """What a checkpoint records of the run, beside its tensors and maps."""
     return {
         "config": config.as_dict(),
         "class_names": list(train.class_names),
-        "new": [n for n, is_base in zip(train.class_names, base, strict=True) if not is_base],
+        "new": [n for n, new in zip(train.class_names, train.new, strict=True) if new],
         "groups": list(class_groups(train.labels, train.new)),
         "class_counts": class_counts(train.labels).tolist(),
         "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},
-        "map": start.as_dict(),
-        "images": [train.image_ids[i] for i in shots.rows],
+        "images": list(shots.ids),
         "shots": (shots.labels == PRESENT).sum(axis=0).tolist(),
         "versions": versions(),
+    }
+
+
+def _of_start(
+    start: ProbabilityMap, scores: Float[np.ndarray, "shots classes"], shots: Shots
+) -> dict[str, Any]:
+    """The map that training begins with, and how near it is to the labels."""
+    known = shots.labels != UNKNOWN
+    return {
+        "map": start.as_dict(),
+        "prior": float((shots.labels == PRESENT)[known].mean()),
+        "start_probability": float(start.probabilities(scores)[known].mean()),
     }
 
 
@@ -235,7 +217,7 @@ def _finish(
 ) -> None:
     """Fit the maps of the tuned scores, save for the last time, and mark the run as done."""
     scores = _scores(tuning.framework, shots)
-    facts["maps"]["tuned"] = _maps(backbone, scale, scores, shots.labels)
+    facts["maps"]["tuned"] = _maps(config, backbone, scale, scores, shots)
     if config.loss == "ranking" and config.bias != "learned":
         facts["map"] = facts["maps"]["tuned"][config.bias]
     elif config.bias == "learned":

@@ -89,7 +89,7 @@ def tuned_framework(checkpoint: Checkpoint, backbone: Backbone) -> Framework:
             f"A checkpoint must hold what its framework {config.framework!r} learns, but "
             f"{checkpoint.path} does not ({str(error).splitlines()[-1].strip()})."
         ) from error
-    return framework
+    return framework.eval()
 
 
 def tuned_space(checkpoint: Checkpoint, backbone: Backbone, rule: str = OWN) -> TextSpace:

@@ -2,7 +2,7 @@
 
     CoOp, KgCoOp    s_c(x) = cos(f_image(x), f_text([context] c .))
     CoCoOp          the same, the context moved by the image: ``frameworks.cocoop``
-    TaI-DPT         half of that, half of the image's positions: ``public_tai_dpt``
+    TaI-DPT         half of that, half of the image's positions: ``frameworks.tai_dpt``
     DualCoOp        positions, presence less absence: ``frameworks.dualcoop``
     probabilities   p = σ(τ·s + b)
 
@@ -25,17 +25,18 @@ from ccr_diag.arrays import GIVEN, ProbabilityMap
 from ccr_diag.backbone import Backbone
 from ccr_diag.config import FinetuneConfig
 from ccr_diag.errors import BadCheckpoint, BadConfig, nearest
+from ccr_diag.frameworks import FRAMEWORKS
 from ccr_diag.frameworks.cocoop import CoCoOp
 from ccr_diag.frameworks.dualcoop import DualCoOp
 from ccr_diag.frameworks.framework import Framework
+from ccr_diag.frameworks.tai_dpt import TaIDPT
 from ccr_diag.predict import TextSpace
 from ccr_diag.prompts import Position
 from ccr_diag.public_checkpoints import PublicCheckpoint, class_text_embeddings, require_fit
-from ccr_diag.public_tai_dpt import TaiDptScores
 
 PUBLISHED = "that of the published code"
 STATED = "stated by the user"
-SCALES = {"tai_dpt": TaiDptScores.SCALE, "dualcoop": DualCoOp.SCALE}  # of others the CLIP's own
+SCALES = {"tai_dpt": TaIDPT.SCALE, "dualcoop": DualCoOp.SCALE}  # of others the CLIP's own
 DIFFERS = {
     "tai_dpt": "features of a ResNet keep the positional embedding, which TaI-DPT's code leaves "
     "out of its attention pool",
@@ -43,6 +44,8 @@ DIFFERS = {
     "one more",
 }
 """Where scores are not exactly those of the published code."""
+PAIRS = {"dualcoop": "negative", "tai_dpt": "local_context"}
+"""What the second context is called in the frameworks that have two."""
 META_NET = {
     "linear1.weight": "meta_net.0.weight",
     "linear1.bias": "meta_net.0.bias",
@@ -57,18 +60,18 @@ def require_scored(saved: PublicCheckpoint) -> None:
     Raises:
         BadCheckpoint: TaI-DPT's variant of DualCoOp, or contexts of different lengths.
     """
-    if saved.kind != "dualcoop":
+    if saved.kind not in PAIRS:
         return
-    positive, negative = saved.contexts["positive"], saved.contexts["negative"]
-    if positive.key == "ctx":
+    first, second = saved.contexts.values()
+    if saved.kind == "dualcoop" and first.key == "ctx":
         raise BadCheckpoint(
             f"A checkpoint of DualCoOp must be of its own code, but {saved.path} is of TaI-DPT's "
             "variant of it, which learns its temperatures; such files are not scored."
         )
-    if positive.n_context != negative.n_context:
+    if first.n_context != second.n_context:
         raise BadCheckpoint(
-            f"Key {negative.key} of {saved.path} must have as many vectors as {positive.key}, "
-            f"{positive.n_context}, but has {negative.n_context}; such files are not scored."
+            f"Key {second.key} of {saved.path} must have as many vectors as {first.key}, "
+            f"{first.n_context}, but has {second.n_context}; such files are not scored."
         )
 
 
@@ -129,11 +132,8 @@ def public_space(
     rows = list(range(len(class_names)))
     if tuned_names is not None:
         rows = _rows(saved, class_names, tuned_names)
-    if saved.kind == "dualcoop":
-        return _space(name, _dualcoop(saved, backbone, class_names, rows, position), map_)
-    if saved.kind == "tai_dpt":
-        framework = TaiDptScores(texts["global"][rows], texts["local"][rows])
-        return _space(name, framework.to(backbone.device), map_)
+    if saved.kind in PAIRS:
+        return _space(name, _of_pair(saved, backbone, class_names, rows, position), map_)
     return TextSpace(name, 0, texts["plain"][rows], map_)
 
 
@@ -220,27 +220,27 @@ def _cocoop(
     return framework
 
 
-def _dualcoop(
+def _of_pair(
     saved: PublicCheckpoint,
     backbone: Backbone,
     class_names: Sequence[str],
     rows: Sequence[int],
     position: Position,
-) -> DualCoOp:
+) -> Framework:
     """The framework with both contexts; of class-specific ones, those in these rows."""
-    positive, negative = saved.contexts["positive"], saved.contexts["negative"]
+    first, second = saved.contexts.values()
     specific = saved.class_specific
     config = FinetuneConfig(
-        framework="dualcoop",
+        framework=saved.kind,
         context_init="",
-        n_context=positive.n_context,
+        n_context=first.n_context,
         position=position,
         class_specific=specific,
     )
-    framework = DualCoOp(backbone, class_names, config)
-    learned = {"context": positive.vectors, "negative": negative.vectors}
+    framework = FRAMEWORKS[saved.kind](backbone, class_names, config)
+    learned = {"context": first.vectors, PAIRS[saved.kind]: second.vectors}
     framework.load_state_dict({k: v[list(rows)] if specific else v for k, v in learned.items()})
-    return framework
+    return framework.eval()
 
 
 def _require_shapes(

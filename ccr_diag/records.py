@@ -1,5 +1,6 @@
 """Measurements and text geometry → the parts of a results file; its layout is in ``results``."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,21 @@ from ccr_diag.metrics.measurement import Measurement
 from ccr_diag.metrics.registry import definitions
 
 OVER_SPLITS = "95 % intervals: Student's t over splits"
+
+WRITTEN = {
+    "bce": "BCE",
+    "asl": "ASL",
+    "ccr": "CCR",
+    "dor": "DOR",
+    "coop": "CoOp",
+    "cocoop": "CoCoOp",
+    "kgcoop": "KgCoOp",
+    "dualcoop": "DualCoOp",
+    "clip_adapter": "CLIP-Adapter",
+    "tai_dpt": "TaI-DPT",
+    "t2i_pal": "T2I-PAL",
+}
+"""How the words of a method's name are written for readers."""
 
 Plain = dict[str, Any]
 
@@ -103,8 +119,8 @@ def split_model_record(name: str, splits: Sequence[Split]) -> Plain:
 
 
 def label(name: str) -> str:
-    """A model's name as tables and figures show it: ``bce+ccr`` is “BCE + CCR”."""
-    shown = name.replace("+", " + ").replace("bce", "BCE").replace("ccr", "CCR")
+    """A model's name as tables and figures show it: ``cocoop bce+ccr`` is “CoCoOp BCE + CCR”."""
+    shown = re.sub(r"\w+", lambda word: WRITTEN.get(word[0], word[0]), name.replace("+", " + "))
     return shown[0].upper() + shown[1:]
 
 

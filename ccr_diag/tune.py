@@ -2,6 +2,9 @@
 
     L = L_loss(z, y) + λ · L_reg(z, y, t),   z = τ·s + b,   t: class text embeddings
 
+Of a framework with several branches (TaI-DPT), L_loss is the sum of each one's, L_reg of their
+mean.
+
 SGD with momentum; the learning rate holds at a small value while warming up, then follows a cosine
 over the epochs (CoOp's recipe). The order of images in an epoch depends on (seed, epoch) alone, so
 a run that was interrupted between epochs and resumed ends with the same numbers.
@@ -103,6 +106,7 @@ def tune(
     """
     device = tuning.bias.device
     labels = labels.to(device)
+    tuning.framework.train()
     steps = math.ceil(len(features) / config.batch_size)
     if isinstance(regularizer, DORLoss):
         regularizer.step = tuning.epoch * steps  # its draws go on where they stood
@@ -146,11 +150,13 @@ def _step(
 ) -> Float[Tensor, " parts"]:
     """One step of SGD; returns the loss, the regularizer without its λ, its dead classes."""
     text = tuning.framework.text_embeddings()
-    scores = tuning.framework.scores(features, text)
-    logits = scale * scores + tuning.bias
+    branches = torch.stack(tuning.framework.branches(features, text))
+    logits = scale * branches + tuning.bias
     # Ranking loss knows no probabilities: it has its own scale, and a bias would cancel.
     minimised = make_loss(config.loss, config.label_smoothing)
-    loss = minimised(RANKING_SCALE * scores if config.loss == "ranking" else logits, labels)
+    seen = RANKING_SCALE * branches if config.loss == "ranking" else logits
+    loss = torch.stack([minimised(each, labels) for each in seen]).sum()
+    logits = logits.mean(dim=0)
     regularization = dead = torch.zeros_like(loss)
     if isinstance(regularizer, CCRLoss):
         regularization, dead = regularizer.with_dead_count(logits, labels)

@@ -33,6 +33,13 @@ SETTINGS = {
     "outliers": "DOR: file of nouns, one a line; '' takes the packaged ones.",
     "top_outliers": "DOR: draw from that many of them, the nearest to the classes; 0 takes all.",
     "n_outliers": "DOR: nouns drawn a step.",
+    "captions": "TaI-DPT: file of captions, in place of the data's; T2I-PAL: to make images of.",
+    "synonyms": "File of other words for the classes in captions, lines of 'class: word, word'.",
+    "images_from": "T2I-PAL: another data set of images with captions; 'diffusers' makes them.",
+    "generator": "Diffusers pipeline that makes images: a folder or a Hugging Face name.",
+    "generator_steps": "Its steps of denoising.",
+    "generator_guidance": "Its classifier-free guidance.",
+    "generator_size": "Height and width of its images.",
     "bias": "Rule of the bias b in p = σ(τ·score + b); none is the paper's.",
     "scale": "τ in p = σ(τ·score + b); 0 takes the framework's, else the model's.",
     "shots": "Training images a class; 0 takes all.",
@@ -41,7 +48,7 @@ SETTINGS = {
     "context_init": "Phrase that the context starts from; '' starts at random.",
     "position": "Where the class name stands among the context.",
     "class_specific": "A context of its own for each class.",
-    "residual_ratio": "CLIP-Adapter: α, the share of the adapted feature.",
+    "residual_ratio": "CLIP-Adapter, T2I-PAL: α, the share of the adapted feature.",
     "epochs": "Passes over the training images.",
     "batch_size": "Images a step.",
     "learning_rate": "Peak of the cosine; 0 takes the loss's default.",
@@ -114,22 +121,22 @@ def finetune(
     from ccr_diag.checkpoint import load_checkpoint
     from ccr_diag.data import load_dataset
     from ccr_diag.finetune import finetune as run
-    from ccr_diag.runs import prepare_output
+    from ccr_diag.runs import output_folder
 
     backbone = load_backbone(config.model, config.pretrained or None, device, config.precision)
     train = load_dataset(config.data, config.split)
     if config.new_classes:
         train = train.with_new(config.new_classes)
-    prepare_output(output, resume=resume, overwrite=overwrite)
-    for seed in range(config.seed, config.seed + splits):
-        folder = output / f"split-{seed}"
-        path = run(
-            config.replace(seed=seed),
-            folder,
-            backbone=backbone,
-            train=train,
-            progress=Progress(f"{config.name}, split {seed},"),
-        )
+    with output_folder(output, resume=resume, overwrite=overwrite):
+        for seed in range(config.seed, config.seed + splits):
+            folder = output / f"split-{seed}"
+            path = run(
+                config.replace(seed=seed),
+                folder,
+                backbone=backbone,
+                train=train,
+                progress=Progress(f"{config.name}, split {seed},"),
+            )
     facts = load_checkpoint(path).facts
     click.echo(start_note(facts) + unseen_note(facts), err=True, nl=False)
     click.echo(f"{config.name}: {splits} split{'s' if splits > 1 else ''} in {output}", err=True)
@@ -142,12 +149,14 @@ def start_note(facts: dict[str, Any]) -> str:
     mean, prior, config = facts["start_probability"], facts["prior"], facts["config"]
     if config["loss"] == "ranking" or abs(logit(mean) - logit(prior)) < 2:
         return ""
-    of = "zero-shot" if FRAMEWORKS[config.get("framework", "coop")].SCALE is None else "first"
+    framework = FRAMEWORKS[config.get("framework", "coop")]
+    of = "zero-shot" if framework.SCALE is None else "first"
+    rules = "learned" if framework.TRAINED_ON == "captions" else "prior or learned"
     return (
-        f"Note: under bias rule {config['bias']!r} the {of} probabilities of the training images "
-        f"average {mean:.2f}, but {prior:.2f} of their labels are positive. "
-        f"{config['loss'].upper()} then mostly moves all classes alike; --bias prior or learned "
-        "starts level.\n"
+        f"Note: under bias rule {config['bias']!r} the {of} probabilities of the training "
+        f"{framework.TRAINED_ON} average {mean:.2f}, but {prior:.2f} of their labels are positive. "
+        f"{config['loss'].upper()} then mostly moves all classes alike; --bias {rules} starts "
+        "level.\n"
     )
 
 

@@ -14,9 +14,10 @@ from ccr_diag.compared_models import compared_models, load_runs
 from ccr_diag.config import FinetuneConfig
 from ccr_diag.data import load_dataset
 from ccr_diag.errors import BadCheckpoint, BadConfig, BadData, RunFailed
-from ccr_diag.finetune import draw_shots, finetune
+from ccr_diag.finetune import finetune
 from ccr_diag.prompts import zero_shot_embeddings
 from ccr_diag.runs import CHECKPOINT, CONFIG, DONE, LOG
+from ccr_diag.shots import draw_shots
 
 CONFIG_OF_TEST = FinetuneConfig(
     shots=4,
@@ -118,7 +119,7 @@ def test_the_checkpoint_holds_what_rebuilding_needs(tuned, tiny_backbone, train)
     assert [g == "new" for g in checkpoint.groups] == list(train.new)
     assert set(checkpoint.facts["versions"]) >= {"torch", "open_clip_torch"}
     shots = draw_shots(CONFIG_OF_TEST, tiny_backbone, train)
-    assert checkpoint.facts["images"] == [train.image_ids[i] for i in shots.rows]
+    assert checkpoint.facts["images"] == list(shots.ids)
     assert min(checkpoint.facts["shots"]) >= 4
 
 

@@ -35,6 +35,8 @@ LEARNED = {
     },
     "clip_adapter": {"adapter.0.weight", "adapter.2.weight"},
     "dualcoop": {"context", "negative"},
+    "tai_dpt": {"context", "local_context"},
+    "t2i_pal": {"context", "local_context", "adapter.0.weight", "adapter.2.weight"},
 }
 
 
@@ -193,7 +195,16 @@ def tuned(tiny_backbone, train, tmp_path):
 
 
 RUNS = [
-    *({"framework": name} for name in FRAMEWORKS),
+    *({"framework": name} for name in FRAMEWORKS if name != "tai_dpt"),
+    {"framework": "tai_dpt", "bias": "none"},
+    {"framework": "tai_dpt", "bias": "learned", "loss": "bce", "regularizer": "ccr"},
+    {
+        "framework": "t2i_pal",
+        "loss": "asl",
+        "regularizer": "kgcoop",
+        "class_specific": True,
+        "context_init": "a",
+    },
     {"class_specific": True, "position": "middle"},
     {"framework": "cocoop", "regularizer": "ccr"},
     {"framework": "clip_adapter", "regularizer": "ccr"},
@@ -227,7 +238,7 @@ def test_saved_and_loaded_scores_are_identical_and_a_broken_run_ends_the_same(
     local = FRAMEWORKS[settings.get("framework", "coop")].LOCAL
     images = (local_features if local else image_features)(tiny_backbone, train)
     with torch.no_grad():
-        trained = kept[0].framework(images)
+        trained = kept[0].framework.eval()(images)
     test = load_dataset(drawn_data, "train").with_new(["grey square"])
     checkpoint = load_checkpoint(whole)
     space = tuned_space(checkpoint, tiny_backbone)
@@ -236,7 +247,7 @@ def test_saved_and_loaded_scores_are_identical_and_a_broken_run_ends_the_same(
     torch.testing.assert_close(torch.from_numpy(values[:, ~train.new]), trained, atol=1e-6, rtol=0)
     names = [n for n, new in zip(train.class_names, train.new, strict=True) if not new]
     fresh = FRAMEWORKS[checkpoint.config.framework](tiny_backbone, names, checkpoint.config)
-    fresh.load_state_dict(checkpoint.learned)
+    fresh.eval().load_state_dict(checkpoint.learned)
     with torch.no_grad():
         assert torch.equal(fresh(images), trained)
 

@@ -9,6 +9,7 @@ runs are kept, so an interrupted study goes on where it stood.
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -34,6 +35,7 @@ from ccr_diag.runs import write_text
 SPLITS = (1, 2, 3)
 BIASES = ("none", "mean", "prior")
 LAMBDAS = (1.0, 10.0, 100.0)
+SECONDS = "SECONDS"  # file of what a run took, one thread of two beside each other
 Settings = dict[str, Any]
 
 
@@ -70,8 +72,11 @@ def _run(folder: Path, settings: Settings) -> Path:
     torch.set_num_threads(1)
     config = config_from_dict(settings)
     split = folder / f"split-{config.seed}"
-    train = load_dataset(config.data, "train")
-    finetune(config, split, backbone=load_backbone(device="cpu"), train=train)
+    train, backbone = load_dataset(config.data, "train"), load_backbone(device="cpu")
+    start = time.monotonic()
+    finetune(config, split, backbone=backbone, train=train)
+    if not (split / SECONDS).exists():
+        write_text(split / SECONDS, f"{time.monotonic() - start:.1f}")
     return split
 
 

@@ -24,6 +24,32 @@ from ccr_diag.prompts import zero_shot_embeddings
 REDUCTION = 4
 
 
+class ResidualAdapter(nn.Sequential):
+    """The bottleneck A, mixed with what comes in.
+
+    Args:
+        dim: of the features.
+        config: ``residual_ratio`` is α; ``seed`` starts the weights.
+    """
+
+    def __init__(self, dim: int, config: FinetuneConfig) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            super().__init__(
+                nn.Linear(dim, max(dim // REDUCTION, 1), bias=False),
+                nn.ReLU(),
+                nn.Linear(max(dim // REDUCTION, 1), dim, bias=False),
+                nn.ReLU(),
+            )
+        self.ratio = config.residual_ratio
+
+    def forward(self, features: Float[Tensor, " *items dim"]) -> Float[Tensor, " *items dim"]:
+        """Unit features."""
+        changed: Tensor = super().forward(features)  # type: ignore[no-untyped-call]
+        mixed = self.ratio * changed + (1 - self.ratio) * features
+        return F.normalize(mixed, dim=-1)
+
+
 class ClipAdapter(Framework):
     """The adapter of image features, before fixed class texts.
 
@@ -48,29 +74,15 @@ class ClipAdapter(Framework):
         text = zero_shot_embeddings(backbone, class_names).to(backbone.device)
         # Made of the names, so no part of what is learned and saved.
         self.register_buffer("text", text, persistent=False)
-        self.ratio = config.residual_ratio
-        dim = text.shape[1]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            adapter = nn.Sequential(
-                nn.Linear(dim, max(dim // REDUCTION, 1), bias=False),
-                nn.ReLU(),
-                nn.Linear(max(dim // REDUCTION, 1), dim, bias=False),
-                nn.ReLU(),
-            )
-        self.adapter = adapter.to(backbone.device)
+        self.adapter = ResidualAdapter(text.shape[1], config).to(backbone.device)
 
     def text_embeddings(self) -> Float[Tensor, "classes dim"]:
         """Unit embeddings of the hand-written prompts, the same before and after tuning."""
         return self.text
 
-    def adapted(self, image_features: Float[Tensor, "images dim"]) -> Float[Tensor, "images dim"]:
-        """Unit image features after the adapter."""
-        mixed = self.ratio * self.adapter(image_features) + (1 - self.ratio) * image_features
-        return F.normalize(mixed, dim=-1)
-
     def scores(
         self, image_features: Float[Tensor, "images dim"], text: Float[Tensor, "classes dim"]
     ) -> Float[Tensor, "images classes"]:
         """Cosines of adapted image features and unit text embeddings."""
-        return self.adapted(image_features) @ text.T
+        adapted: Tensor = self.adapter(image_features)
+        return adapted @ text.T

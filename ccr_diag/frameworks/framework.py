@@ -1,11 +1,13 @@
 """What every tuning framework is: class text embeddings, and scores of images made with them."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+Examples = Literal["images", "captions", "images of captions"]
 
 
 class Framework(nn.Module):
@@ -20,12 +22,15 @@ class Framework(nn.Module):
         LOCAL: whether it scores positions. Its image features are then (images, 1 + positions,
             dim), the global one first, in half precision; else (images, dim).
         SCALE: τ that its scores are made for; None where they are cosines, and τ the model's own.
+        TRAINED_ON: ``images`` with their labels; ``captions``, with the classes that they name; or
+            ``images of captions``, with these.
     """
 
     DEFAULTS: ClassVar[dict[str, Any]] = {}
     CHUNK: ClassVar[int | None] = None
     LOCAL: ClassVar[bool] = False
     SCALE: ClassVar[float | None] = None
+    TRAINED_ON: ClassVar[Examples] = "images"
 
     def text_embeddings(self) -> Float[Tensor, "classes dim"]:
         """Unit class text embeddings, differentiable in what is learned."""
@@ -44,6 +49,14 @@ class Framework(nn.Module):
     ) -> Float[Tensor, "images classes"]:
         """Scores of unit image features."""
         return self.scores(image_features, self.text_embeddings())
+
+    def branches(
+        self,
+        features: Float[Tensor, "items *features dim"],
+        text: Float[Tensor, "classes dim"],
+    ) -> tuple[Float[Tensor, "items classes"], ...]:
+        """What each term of the loss is taken of; the scores are their mean."""
+        return (self.scores(features, text),)
 
     @torch.no_grad()
     def scores_of_all(
