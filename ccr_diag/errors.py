@@ -1,7 +1,7 @@
 """What can go wrong, in the user's words. Every text says the rule, what came, and what to do.
 
 The library raises these and prints nothing; the command line prints the text as one line and exits
-with ``exit_code``.
+with code 2.
 """
 
 import difflib
@@ -10,8 +10,6 @@ from collections.abc import Iterable
 
 class CcrDiagError(Exception):
     """A mistake in what the user gave: arguments, files, data. Nothing was changed."""
-
-    exit_code = 2
 
 
 class BadData(CcrDiagError):
@@ -43,8 +41,6 @@ class RunFailed(CcrDiagError):
 
     What was saved is kept.
     """
-
-    exit_code = 1
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -53,12 +53,21 @@ def image_features(
         workers: threads that open and preprocess images.
         progress: told the images done and the images in all.
     """
-    path = _path(cache, backbone, dataset)
+    batches = _images(backbone, dataset, batch_size, workers, progress)
+    return stored(_path(cache, backbone, dataset), map(backbone.encode_images, batches))
+
+
+def stored(path: Path, parts: Iterator[Float[Tensor, "batch dim"]]) -> Float[Tensor, "items dim"]:
+    """Features from their file, which is made if it is not there or damaged.
+
+    Args:
+        path: the file.
+        parts: what it is made of; asked for only then.
+    """
     found = _read(path)
     if found is not None:
         return torch.from_numpy(found)
-    batches = _images(backbone, dataset, batch_size, workers, progress)
-    features = torch.cat([backbone.encode_images(images) for images in batches])
+    features = torch.cat(list(parts))
     write_atomically(path, lambda partial: np.save(partial, features.numpy(), allow_pickle=False))
     return features
 

@@ -17,6 +17,7 @@ from ccr_diag.arrays import PRESENT, UNKNOWN, ProbabilityMap, fit_map
 from ccr_diag.backbone import Backbone
 from ccr_diag.checkpoint import load_checkpoint, restore, save_checkpoint
 from ccr_diag.config import FinetuneConfig, load_config
+from ccr_diag.covariance import CENTRED
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.groups import class_counts, class_groups
 from ccr_diag.errors import BadConfig, BadData
@@ -70,6 +71,7 @@ def finetune(
     zero_shot = zero_shot_embeddings(backbone, train.class_names)[base]
     framework, regularizer = _what_acts(config, backbone, train, zero_shot)
     shots = draw_shots(config, backbone, train, progress)
+    _check_number(config, shots)
     scale = config.scale or framework.SCALE or backbone.scale
     zero_shot_scores = (shots.features @ zero_shot.T).numpy()
     first_scores = zero_shot_scores if framework.SCALE is None else _scores(framework, shots)
@@ -98,6 +100,15 @@ def finetune(
         save_checkpoint(path, tuning, facts)
     _finish(folder, tuning, facts, config, backbone, shots, scale)
     return path
+
+
+def _check_number(config: FinetuneConfig, shots: Shots) -> None:
+    """Refuse a covariance of one example, which is 0 whatever it shows."""
+    if config.regularizer == "ccr" and CENTRED[config.estimator] and len(shots.ids) == 1:
+        raise BadConfig(
+            "A centred estimator of CCR needs 2 training examples or more, but got "
+            f"{config.estimator!r} with 1; raise shots, or take an uncentred estimator."
+        )
 
 
 def _what_acts(

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
+from ccr_diag.arrays import PRESENT
 from ccr_diag.backbone import Backbone
 from ccr_diag.caption_features import caption_features
 from ccr_diag.config import DIFFUSERS, FinetuneConfig
@@ -101,7 +102,16 @@ def draw_shots(
 def _rows(
     config: FinetuneConfig, labels: Int[np.ndarray, "examples classes"]
 ) -> Int[np.ndarray, " rows"]:
-    """The examples that are drawn."""
+    """The examples that are drawn.
+
+    Raises:
+        BadData: none shows a base class.
+    """
+    if not (labels == PRESENT).any():
+        raise BadData(
+            f"Tuning needs examples that show a base class, but none of {len(labels)} does; check "
+            "--split, the labels, and which classes are declared new."
+        )
     return k_shot(labels, config.shots, config.seed) if config.shots else np.arange(len(labels))
 
 

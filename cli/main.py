@@ -6,6 +6,7 @@ A command is imported when it runs or when its own help is asked for: ``ccr-diag
 
 import errno
 import importlib
+import logging
 import traceback
 from typing import Any, NoReturn
 
@@ -76,15 +77,15 @@ class LazyGroup(click.Group):
 
 
 def explain(error: BaseException) -> tuple[str, int]:
-    """One line for the user, and an exit code: 2 for a mistake in what was given, else 1."""
+    """One line for the user, and an exit code: 2 for what they can mend, 1 for a bug."""
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted; run the same command again to go on, with --resume if it has one.", 130
     if isinstance(error, CcrDiagError):
-        return f"Error: {one_line(error)}", error.exit_code
+        return f"Error: {one_line(error)}", 2
     if isinstance(error, OSError) and error.errno in REFUSED:
         what = "No space left" if error.errno == errno.ENOSPC else error.strerror
         where = f" at {error.filename}" if error.filename else ""
-        return f"Error: {what}{where}; {REFUSED[error.errno]}, then run the same command again.", 1
+        return f"Error: {what}{where}; {REFUSED[error.errno]}, then run the same command again.", 2
     what = f"{type(error).__name__}: {one_line(error)}"
     remedy = "run it again as `ccr-diag --debug …` to see where"
     return f"Error: this is a bug in ccr-diag ({what}); {remedy}.", 1
@@ -97,9 +98,20 @@ def one_line(error: BaseException) -> str:
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ccr-diag", message="%(prog)s %(version)s")
+@click.option("--verbose", is_flag=True, help="Tell which way is taken, and where files go.")
 @click.option("--debug", is_flag=True, help="Show where in the code an error comes from.")
-def cli(debug: bool) -> None:
+def cli(verbose: bool, debug: bool) -> None:
     """Can the probabilities of a fine-tuned multi-label CLIP be trusted, and what fixes them?"""
+    if verbose:
+        _show_log()
+
+
+def _show_log() -> None:
+    """What the library logs goes to stderr, line by line, until the command ends."""
+    log, show = logging.getLogger("ccr_diag"), logging.StreamHandler()
+    log.addHandler(show)
+    log.setLevel(logging.INFO)
+    click.get_current_context().call_on_close(lambda: log.removeHandler(show))
 
 
 def main() -> NoReturn:

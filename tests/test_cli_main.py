@@ -42,24 +42,24 @@ def failing(monkeypatch):
             2,
         ),
         (BadData("one\ntwo"), "Error: one two\n", 2),
-        (RunFailed("The loss is not a number."), "Error: The loss is not a number.\n", 1),
+        (RunFailed("The loss is not a number."), "Error: The loss is not a number.\n", 2),
         (
             KeyboardInterrupt(),
             "Interrupted; run the same command again to go on, with --resume if it has one.\n",
             130,
         ),
-        (ENOSPC, "Error: No space left; free some space, then run the same command again.\n", 1),
+        (ENOSPC, "Error: No space left; free some space, then run the same command again.\n", 2),
         (
             EACCES,
             "Error: Permission denied at runs/a; choose another folder or ask for access, "
             "then run the same command again.\n",
-            1,
+            2,
         ),
         (ValueError("a\nb"), f"Error: this is a bug in ccr-diag (ValueError: a b){BUG}", 1),
         (
             FileNotFoundError(errno.ENOENT, "Gone", "x"),
             "Error: Gone at x; choose another path, then run the same command again.\n",
-            1,
+            2,
         ),
         (click.ClickException("No terminal."), "Error: No terminal.\n", 1),
         (click.Abort(), "Aborted!\n", 1),

@@ -169,10 +169,24 @@ def test_an_output_folder_is_not_touched_unasked(ccr, own, tmp_path):
     result = ccr("finetune", *own, "-o", tmp_path / "run")
     assert result.exit_code == 2
     assert "add --resume to go on with it, --overwrite to replace it" in result.stderr
+    result = ccr("finetune", *own, "-o", tmp_path / "run", "--overwrite", "--captions", "no.txt",
+                 "--framework", "tai_dpt")  # fmt: skip
+    assert (result.exit_code, "no.txt: No such file" in result.stderr) == (2, True)
     assert ccr("finetune", *own, "-o", tmp_path / "run", "--resume").exit_code == 0
     assert file.stat().st_mtime_ns == before
     assert ccr("finetune", *own, "-o", tmp_path / "run", "--overwrite").exit_code == 0
     assert file.stat().st_mtime_ns != before
+
+
+def test_verbose_tells_which_way_is_taken_and_only_then(ccr, own, tmp_path):
+    said = [
+        ccr(*flag, "finetune", *own, "-o", tmp_path / name).stderr
+        for flag, name in ((["--verbose"], "a"), ([], "b"))
+    ]
+    assert ["prompts are encoded up to their pooled token" in text for text in said] == [
+        True,
+        False,
+    ]
 
 
 def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_numbers(ccr, own, tmp_path):

@@ -11,7 +11,7 @@ from ccr_diag.errors import BadConfig, BadData
 from ccr_diag.frameworks import FRAMEWORKS
 from ccr_diag.losses import REGULARIZERS
 from ccr_diag.losses import dor as module
-from ccr_diag.losses.dor import DORLoss, nearest_rows, without_names
+from ccr_diag.losses.dor import DORLoss, nearest_rows, noun_embeddings, without_names
 from ccr_diag.losses.nouns import WORDNET, read_nouns
 from ccr_diag.losses.nouns.build_nouns import common_nouns
 from ccr_diag.prompts import ContextPrompts, zero_shot_embeddings
@@ -181,6 +181,17 @@ def test_the_packaged_nouns_are_the_default(tiny_backbone, monkeypatch):
 
 
 # bad input
+
+
+def test_nouns_are_encoded_once_for_all_runs_on_one_clip(tiny_backbone, monkeypatch):
+    from ccr_diag.losses import dor
+
+    first = noun_embeddings(tiny_backbone, ["zebra", "kite"])
+    torch.testing.assert_close(first, zero_shot_embeddings(tiny_backbone, ["zebra", "kite"]))
+    monkeypatch.setattr(dor, "zero_shot_embeddings", None)  # what calls it now fails
+    assert torch.equal(noun_embeddings(tiny_backbone, ["zebra", "kite"]), first)
+    with pytest.raises(TypeError):
+        noun_embeddings(tiny_backbone, ["kite", "zebra"])
 
 
 def test_a_framework_without_a_learned_context_is_refused(tiny_backbone, noun_file):

@@ -5,6 +5,7 @@ CoOp's own tests are in ``test_coop.py``.
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,7 +15,7 @@ from ccr_diag.backbone import load_backbone
 from ccr_diag.checkpoint import load_checkpoint
 from ccr_diag.config import FinetuneConfig, config_from_dict
 from ccr_diag.data import load_dataset
-from ccr_diag.errors import BadCheckpoint, BadConfig
+from ccr_diag.errors import BadCheckpoint, BadConfig, BadData
 from ccr_diag.features import image_features, local_features
 from ccr_diag.finetune import finetune
 from ccr_diag.frameworks import FRAMEWORKS
@@ -186,10 +187,11 @@ def train(drawn_data):
 def tuned(tiny_backbone, train, tmp_path):
     """Run a framework for two epochs in a folder of this test."""
 
-    def run(folder="run", **settings):
+    def run(folder="run", rows=slice(None), **settings):
+        data = train.subset(np.arange(len(train))[rows])
         few = {"shots": 4, "epochs": 2, "batch_size": 8, "bias": "prior"}
         config = config_from_dict(few | {"new_classes": ["grey square"]} | settings)
-        return finetune(config, tmp_path / folder, backbone=tiny_backbone, train=train)
+        return finetune(config, tmp_path / folder, backbone=tiny_backbone, train=data)
 
     return run
 
@@ -286,6 +288,7 @@ def test_combinations_that_make_no_sense_leave_nothing_behind(tuned, tmp_path):
         ({"framework": "clip_adapter", "regularizer": "kgcoop"}, "learns none"),
         ({"framework": "cocoop", "regularizer": "ccr", "batch_size": 1}, "2 images or more"),
         ({"loss": "asl", "label_smoothing": 0.1}, "goes with loss 'bce'"),
+        ({"regularizer": "ccr", "rows": [2]}, "needs 2 training examples or more"),
         ({"loss": "ranking", "bias": "learned"}, "choose another bias rule"),
     ]
     for settings, text in cases:
@@ -294,6 +297,12 @@ def test_combinations_that_make_no_sense_leave_nothing_behind(tuned, tmp_path):
         assert text in str(error.value)
         assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("shots", [0, 4])
+def test_images_without_any_base_class_are_refused(tuned, shots):
+    with pytest.raises(BadData, match=r"show a base class, but none of 2 does; check --split, the"):
+        tuned(rows=[1, 5], shots=shots)
 
 
 def test_a_checkpoint_without_the_settings_of_today_is_read_as_it_was_meant(tuned, tiny_backbone):
@@ -372,8 +381,15 @@ def test_runs_of_every_framework_are_analysed_side_by_side(ccr, own, tmp_path):
     result = ccr("analyze", "checkpoint", *runs, "--bootstrap", 0, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert "images scored" in result.stderr
-    for name in ("cocoop bce", "kgcoop bce + kgcoop", "clip_adapter bce", "dualcoop asl"):
-        assert name in result.stdout.lower()
+    for name in (
+        "CoCoOp BCE",
+        "KgCoOp BCE + KgCoOp",
+        "CLIP-Adapter BCE",
+        "DualCoOp ASL",
+        "TaI-DPT ranking",
+        "T2I-PAL ranking (prior bias)",
+    ):
+        assert name in result.stdout
 
 
 def test_a_class_that_no_training_image_shows_is_named(ccr, tiny_clip, tmp_path):

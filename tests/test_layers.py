@@ -17,6 +17,8 @@ DOORS = {
     "jinja2": ("figures/",),
     "numba": ("ccr_diag/metrics/compiled.py",),
     "pyarrow": ("ccr_diag/readers/parquet.py",),
+    "diffusers": ("ccr_diag/synthesis.py",),
+    "transformers": ("ccr_diag/synthesis.py",),
     # causal_text.py runs the blocks of a text tower itself, and local_features.py the last steps
     # of an image tower, so they must know which they are;
     # pretrain.py trains the model that backbone.py then loads, so it must build it with open_clip.

@@ -227,7 +227,7 @@ def test_generated_images_are_those_of_the_drawn_captions(tiny_backbone, caption
         asked.append((captions, labels.tolist(), class_names, recipe))
         data = with_captions(folder, captions)
         rewritten(data, lambda i, row: row if i < len(captions) else None)
-        return SimpleNamespace(manifest=data.removeprefix("manifest:"))
+        return SimpleNamespace(manifest=Path(data.removeprefix("manifest:")))
 
     monkeypatch.setattr(module, "generate_images", draw)
     settings = {"framework": "t2i_pal", "images_from": "diffusers", "generator": "some/model"}
@@ -238,6 +238,7 @@ def test_generated_images_are_those_of_the_drawn_captions(tiny_backbone, caption
     assert set(captions) < set(CAPTIONS)
     assert len(shots.ids) == len(captions) >= 2
     assert shots.labels.tolist() == labels
+    assert all(Path(name).is_file() for name in shots.ids)
     assert (recipe.generator, recipe.steps, recipe.size) == ("some/model", 2, 64)
     assert recipe.guidance == 7.5
 

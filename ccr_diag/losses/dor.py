@@ -15,6 +15,7 @@ Source: Wang, Li, Wei, "Understanding and Mitigating Miscalibration in Prompt Tu
 Vision-Language Models", ICML 2025, arXiv:2410.02681.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,9 +28,11 @@ from torch.nn import functional as F
 from ccr_diag.backbone import Backbone
 from ccr_diag.config import FinetuneConfig
 from ccr_diag.errors import BadConfig, BadData
+from ccr_diag.features import stored
 from ccr_diag.losses.kgcoop import cosine_distance
 from ccr_diag.losses.nouns import WORDNET, read_nouns
 from ccr_diag.prompts import ContextPrompts, prompt_name, zero_shot_embeddings
+from ccr_diag.runs import cache_folder
 
 BATCH = 512  # nouns encoded at once
 
@@ -97,12 +100,7 @@ class DORLoss(nn.Module):
         nouns = without_names(read_nouns(path), class_names)
         if not nouns:
             raise BadData(f"DOR needs nouns that are no base class, but {path} holds none.")
-        embeddings = torch.cat(
-            [
-                zero_shot_embeddings(backbone, nouns[start : start + BATCH])
-                for start in range(0, len(nouns), BATCH)
-            ]
-        )
+        embeddings = noun_embeddings(backbone, nouns)
         rows = nearest_rows(embeddings, zero_shot, config.top_outliers or len(nouns))
         prompts = framework.prompts_of([nouns[row] for row in rows.tolist()])  # type: ignore[operator]
         return cls(prompts, embeddings[rows], config.n_outliers, config.seed).to(backbone.device)
@@ -131,6 +129,16 @@ class DORLoss(nn.Module):
         drawn = ContextPrompts(self.prompts.ids[rows], self.prompts.at[rows])
         tuned = framework.encode_names(drawn)  # type: ignore[operator]
         return self.forward(tuned, self.zero_shot[rows])
+
+
+def noun_embeddings(backbone: Backbone, nouns: Sequence[str]) -> Float[Tensor, "nouns dim"]:
+    """Zero-shot text embeddings, from the cache where they are there."""
+    key = hashlib.sha256(repr((backbone.fingerprint, backbone.precision, list(nouns))).encode())
+    starts = range(0, len(nouns), BATCH)
+    return stored(
+        cache_folder() / "features" / f"{key.hexdigest()}-nouns.npy",
+        (zero_shot_embeddings(backbone, nouns[start : start + BATCH]) for start in starts),
+    )
 
 
 def without_names(nouns: Sequence[str], names: Sequence[str]) -> list[str]:
