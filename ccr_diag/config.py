@@ -10,16 +10,21 @@ import dataclasses
 import json
 import math
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ccr_diag.arrays import BIAS_RULES
 from ccr_diag.errors import BadConfig, nearest
+from ccr_diag.frameworks import FRAMEWORKS
 
-# Written out, as importing what they name takes seconds; a test holds them against the registries.
+if TYPE_CHECKING:
+    from ccr_diag.frameworks.framework import Framework
+
+# Most are written out, as importing what they name takes seconds; a test holds them against it.
 CHOICES = {
-    "framework": ("coop", "cocoop", "kgcoop", "clip_adapter", "dualcoop", "tai_dpt", "t2i_pal"),
+    "framework": tuple(FRAMEWORKS),
     "loss": ("bce", "ranking", "asl"),
     "regularizer": ("none", "ccr", "kgcoop", "dor"),
     "estimator": ("uncentred", "uncentred_inactive", "centred_inactive", "centred"),
@@ -30,15 +35,7 @@ CHOICES = {
     "precision": ("fp32", "amp_bf16"),
 }
 Position = Literal["end", "middle", "front"]
-CAPTIONED = ("tai_dpt", "t2i_pal")  # frameworks that learn from captions, or images of them
-DIFFUSERS = "diffusers"
-CLASS_SPECIFIC = (
-    "coop",
-    "kgcoop",
-    "dualcoop",
-    "tai_dpt",
-    "t2i_pal",
-)  # frameworks that can learn a context a class
+DIFFUSERS, IMAGES_OF_CAPTIONS = "diffusers", "images of captions"
 
 # Each on its own scale: BCE is a mean over classes. Chosen on the calibration split of the scenes.
 LEARNING_RATES = {"bce": 0.2, "ranking": 3e-4, "asl": 0.2}
@@ -201,40 +198,40 @@ class FinetuneConfig:
                 f"Label smoothing goes with loss 'bce', but got {self.loss!r} with "
                 f"label_smoothing {self.label_smoothing}; leave it out."
             )
-        if self.class_specific and self.framework not in CLASS_SPECIFIC:
-            raise BadConfig(
-                f"A context of its own a class goes with framework {' or '.join(CLASS_SPECIFIC)}, "
-                f"but got {self.framework!r} with class_specific; leave it out."
-            )
-
+        self._check_part("class_specific", lambda it: it.CLASS_SPECIFIC)
+        self._check_part("captions", lambda it: "captions" in it.TRAINED_ON)
+        self._check_part("synonyms", lambda it: "captions" in it.TRAINED_ON)
+        self._check_part("images_from", lambda it: it.TRAINED_ON == IMAGES_OF_CAPTIONS)
         self._check_captions()
 
-    def _check_captions(self) -> None:
-        """Refuse settings of captions, and of images of them, where they have no part."""
-        for name, frameworks in (
-            ("captions", CAPTIONED),
-            ("synonyms", CAPTIONED),
-            ("images_from", ("t2i_pal",)),
-        ):
-            if getattr(self, name) and self.framework not in frameworks:
-                raise BadConfig(
-                    f"Setting {name} goes with framework {' or '.join(frameworks)}, but got "
-                    f"{self.framework!r} with {name} {getattr(self, name)!r}; leave it out."
-                )
-        if self.framework == "t2i_pal" and self.captions and self.images_from != DIFFUSERS:
+    def _check_part(self, name: str, takes: "Callable[[type[Framework]], bool]") -> None:
+        """Refuse a setting that has no part in the framework."""
+        if getattr(self, name) and not takes(FRAMEWORKS[self.framework]):
+            known = " or ".join(other for other in FRAMEWORKS if takes(FRAMEWORKS[other]))
             raise BadConfig(
-                "T2I-PAL learns from images of captions, which a file of captions alone does not "
-                "give; add --images-from diffusers to make them, or leave captions out."
+                f"Setting {name} goes with framework {known}, but got {self.framework!r} with "
+                f"{name} {getattr(self, name)!r}; leave it out."
+            )
+
+    def _check_captions(self) -> None:
+        """Refuse what captions, or images of them, do not give."""
+        trained_on = FRAMEWORKS[self.framework].TRAINED_ON
+        if trained_on == IMAGES_OF_CAPTIONS and self.captions and self.images_from != DIFFUSERS:
+            raise BadConfig(
+                f"Framework {self.framework!r} learns from images of captions, which a file of "
+                "captions alone does not give; add --images-from diffusers to make them, or leave "
+                "captions out."
             )
         if bool(self.generator) != (self.images_from == DIFFUSERS):
             raise BadConfig(
                 "Making images needs both --images-from diffusers and its --generator, a folder or "
                 f"a name, but got {self.images_from!r} and {self.generator!r}."
             )
-        if self.framework == "tai_dpt" and self.bias in ("mean", "prior"):
+        if trained_on == "captions" and self.bias in ("mean", "prior"):
             raise BadConfig(
-                f"Bias rule {self.bias!r} is fitted on scores of training images, but TaI-DPT "
-                "learns from captions, whose scores are others; choose none or learned."
+                f"Bias rule {self.bias!r} is fitted on scores of training images, but framework "
+                f"{self.framework!r} learns from captions, whose scores are others; choose none or "
+                "learned."
             )
 
     @property
@@ -302,9 +299,6 @@ def _defaults(given: dict[str, Any]) -> dict[str, Any]:
     framework = given.get("framework", FinetuneConfig.framework)
     if framework not in CHOICES["framework"]:
         return {}
-    # Only here: what is learned needs torch, and settings must not.
-    from ccr_diag.frameworks import FRAMEWORKS
-
     defaults: dict[str, Any] = dict(FRAMEWORKS[framework].DEFAULTS)
     regularizer = (defaults | given).get("regularizer", FinetuneConfig.regularizer)
     if (regularizer, framework) == ("dor", "coop"):

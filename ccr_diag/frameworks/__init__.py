@@ -13,21 +13,37 @@ its context (``encode_names``). ``DEFAULTS`` are the settings of its paper where
 ``FinetuneConfig``'s. Adding a framework is one file and one line here.
 """
 
-from ccr_diag.frameworks.clip_adapter import ClipAdapter
-from ccr_diag.frameworks.cocoop import CoCoOp
-from ccr_diag.frameworks.coop import CoOp
-from ccr_diag.frameworks.dualcoop import DualCoOp
-from ccr_diag.frameworks.framework import Framework
-from ccr_diag.frameworks.kgcoop import KgCoOp
-from ccr_diag.frameworks.t2i_pal import T2IPAL
-from ccr_diag.frameworks.tai_dpt import TaIDPT
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-FRAMEWORKS: dict[str, type[Framework]] = {
-    "coop": CoOp,
-    "cocoop": CoCoOp,
-    "kgcoop": KgCoOp,
-    "clip_adapter": ClipAdapter,
-    "dualcoop": DualCoOp,
-    "tai_dpt": TaIDPT,
-    "t2i_pal": T2IPAL,
+if TYPE_CHECKING:
+    from ccr_diag.frameworks.framework import Framework
+
+# Its name, which is also its file's → its class.
+CLASSES = {
+    "coop": "CoOp",
+    "cocoop": "CoCoOp",
+    "kgcoop": "KgCoOp",
+    "clip_adapter": "ClipAdapter",
+    "dualcoop": "DualCoOp",
+    "tai_dpt": "TaIDPT",
+    "t2i_pal": "T2IPAL",
 }
+
+
+class _Frameworks(Mapping[str, "type[Framework]"]):
+    """The classes by name, imported when asked for: settings know the names without torch."""
+
+    def __getitem__(self, name: str) -> "type[Framework]":
+        found: type[Framework] = getattr(import_module(f"{__name__}.{name}"), CLASSES[name])
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(CLASSES)
+
+    def __len__(self) -> int:
+        return len(CLASSES)
+
+
+FRAMEWORKS = _Frameworks()

@@ -42,6 +42,7 @@ class CoCoOp(CoOp):
         "learning_rate": 2e-3,
     }
     CHUNK = 64
+    CLASS_SPECIFIC = False
 
     def __init__(
         self, backbone: Backbone, class_names: Sequence[str], config: FinetuneConfig

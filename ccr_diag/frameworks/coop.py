@@ -33,6 +33,8 @@ class CoOp(Framework):
         BadData: a class name that does not fit beside the context.
     """
 
+    CLASS_SPECIFIC = True
+
     def __init__(
         self, backbone: Backbone, class_names: Sequence[str], config: FinetuneConfig
     ) -> None:

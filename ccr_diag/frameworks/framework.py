@@ -22,6 +22,7 @@ class Framework(nn.Module):
         LOCAL: whether it scores positions. Its image features are then (images, 1 + positions,
             dim), the global one first, in half precision; else (images, dim).
         SCALE: τ that its scores are made for; None where they are cosines, and τ the model's own.
+        CLASS_SPECIFIC: whether it can learn a context of each class's own.
         TRAINED_ON: ``images`` with their labels; ``captions``, with the classes that they name; or
             ``images of captions``, with these.
     """
@@ -30,6 +31,7 @@ class Framework(nn.Module):
     CHUNK: ClassVar[int | None] = None
     LOCAL: ClassVar[bool] = False
     SCALE: ClassVar[float | None] = None
+    CLASS_SPECIFIC: ClassVar[bool] = False
     TRAINED_ON: ClassVar[Examples] = "images"
 
     def text_embeddings(self) -> Float[Tensor, "classes dim"]:
