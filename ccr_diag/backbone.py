@@ -31,6 +31,8 @@ from ccr_diag.token_features import encode_tokens
 logger = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
+# Settings of open_clip's modules that change what they compute, but not their weights.
+WITHOUT_WEIGHTS = ("num_heads", "pool_type", "text_pool_type", "eos_id", "text_eos_id", "pad_id")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,8 @@ class Backbone:
 
     Args:
         name: the model in open_clip's words, with its pretrained tag or file.
-        fingerprint: sha256 over the weights; features and checkpoints are tied to it.
+        fingerprint: sha256 over weights, architecture and preprocessing; features and checkpoints
+            are tied to it.
         scale: τ, the exponential of the learned logit scale.
         bias: the learned logit bias, if the model has one.
         causal: the text tower's parts, if its prompts need not be encoded whole.
@@ -146,9 +149,8 @@ class Backbone:
     def too_long(self, texts: Sequence[str]) -> Bool[Tensor, " texts"]:
         """Which texts the tower would cut."""
         room = self.tokenizer(["a"]).shape[1]
-        longer = self.tokenizer(list(texts), context_length=room + 64)
-        cut = self.tokenizer(list(texts))
-        return longer[:, :room].ne(cut).any(dim=1) | longer[:, room:].ne(longer[:, -1:]).any(dim=1)
+        one_more = self.tokenizer(["a", *texts], context_length=room + 1)[:, room]
+        return one_more[1:] != one_more[0]  # a short text ends in padding
 
     def prompt_encoder(
         self,
@@ -312,9 +314,13 @@ def _quiet() -> Iterator[None]:
 
 
 def _fingerprint(model: nn.Module, preprocess: object) -> str:
-    """sha256 over the names and bytes of all weights and over the preprocessing."""
+    """sha256 over names and bytes of all weights, what computes with them, and preprocessing."""
     steps = re.sub(r" at 0x[0-9a-f]+", "", repr(preprocess))  # a function's address is no setting
     digest = hashlib.sha256(steps.encode())
+    for name, module in model.named_modules():
+        settings = [getattr(module, setting, None) for setting in WITHOUT_WEIGHTS]
+        masked = getattr(module, "attn_mask", None) is not None
+        digest.update(f"{name} {type(module).__name__} {settings} {masked}".encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(

@@ -88,12 +88,14 @@ def compared_models(runs: Sequence[Run], backbone: Backbone, rule: str = OWN) ->
     With ``own`` each run is read through the map it was trained with. Zero-shot scores have none:
     they are shown through the rules of the runs and through the prior rule; so are ranking scores,
     which no map was trained with. With another rule every model is read through that rule, fitted
-    on its own training scores. Zero-shot is read with the scale of the first run.
+    on its own training scores. Zero-shot is read with the scale and bias of the first run that has
+    them: one tuned on captions has no scores of images.
     """
     used = [run.splits[0].config.bias for run in runs]
-    untrained = list(dict.fromkeys([bias for bias in used if bias != "learned"] + _prior(runs[0])))
+    rules = [bias for bias in used if bias != "learned"]
+    untrained = list(dict.fromkeys(rules + [prior for run in runs for prior in _prior(run)]))
     zero_shot = [
-        tuple(zero_shot_space(c, backbone, bias) for c in runs[0].splits)
+        tuple(zero_shot_space(c, backbone, bias) for c in _with_rule(runs, bias).splits)
         for bias in (untrained if rule == OWN else [rule])
     ]
     tuned = [
@@ -113,6 +115,12 @@ def compared_models(runs: Sequence[Run], backbone: Backbone, rule: str = OWN) ->
             for name, (folder, spaces) in zip(names, tuned, strict=True)
         ),
     ]
+
+
+def _with_rule(runs: Sequence[Run], bias: str) -> Run:
+    """The first run that recorded zero-shot's map by this rule, or the first of all."""
+    having = (run for run in runs if all(bias in c.maps["zero-shot"] for c in run.splits))
+    return next(having, runs[0])
 
 
 def _rules(run: Run, rule: str) -> list[str]:

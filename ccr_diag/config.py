@@ -215,8 +215,8 @@ class FinetuneConfig:
 
     def _check_captions(self) -> None:
         """Refuse what captions, or images of them, do not give."""
-        trained_on = FRAMEWORKS[self.framework].TRAINED_ON
-        if trained_on == IMAGES_OF_CAPTIONS and self.captions and self.images_from != DIFFUSERS:
+        of_images = self.captions and FRAMEWORKS[self.framework].TRAINED_ON == IMAGES_OF_CAPTIONS
+        if of_images and self.images_from != DIFFUSERS:
             raise BadConfig(
                 f"Framework {self.framework!r} learns from images of captions, which a file of "
                 "captions alone does not give; add --images-from diffusers to make them, or leave "
@@ -227,11 +227,12 @@ class FinetuneConfig:
                 "Making images needs both --images-from diffusers and its --generator, a folder or "
                 f"a name, but got {self.images_from!r} and {self.generator!r}."
             )
-        if trained_on == "captions" and self.bias in ("mean", "prior"):
+        of_scores = self.bias in ("mean", "prior")
+        if of_scores and FRAMEWORKS[self.framework].TRAINED_ON == "captions":
             raise BadConfig(
                 f"Bias rule {self.bias!r} is fitted on scores of training images, but framework "
-                f"{self.framework!r} learns from captions, whose scores are others; choose none or "
-                "learned."
+                f"{self.framework!r} learns from captions, whose scores are others; choose none, "
+                "or learned, which learns it from these."
             )
 
     @property
@@ -300,6 +301,11 @@ def _defaults(given: dict[str, Any]) -> dict[str, Any]:
     if framework not in CHOICES["framework"]:
         return {}
     defaults: dict[str, Any] = dict(FRAMEWORKS[framework].DEFAULTS)
+    loss = defaults.get("loss", FinetuneConfig.loss)
+    if given.get("loss", loss) != loss:  # a learning rate belongs to its loss
+        defaults.pop("learning_rate", None)
+    if "n_context" in given and "context_init" not in given:  # of a phrase the tokens are counted
+        defaults["context_init"] = ""
     regularizer = (defaults | given).get("regularizer", FinetuneConfig.regularizer)
     if (regularizer, framework) == ("dor", "coop"):
         return defaults | {"lambda_": DOR_LAMBDA_OF_COOP}

@@ -15,17 +15,17 @@ from torch import Tensor, nn
 
 from ccr_diag.arrays import PRESENT, UNKNOWN, ProbabilityMap, fit_map
 from ccr_diag.backbone import Backbone
-from ccr_diag.checkpoint import load_checkpoint, restore, save_checkpoint
+from ccr_diag.checkpoint import Checkpoint, load_checkpoint, restore, save_checkpoint
 from ccr_diag.config import FinetuneConfig, load_config
 from ccr_diag.covariance import CENTRED
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.groups import class_counts, class_groups
-from ccr_diag.errors import BadConfig, BadData
+from ccr_diag.errors import BadCheckpoint, BadConfig, BadData
 from ccr_diag.frameworks import FRAMEWORKS
 from ccr_diag.frameworks.framework import Framework
 from ccr_diag.losses import REGULARIZERS
 from ccr_diag.prompts import zero_shot_embeddings
-from ccr_diag.runs import CHECKPOINT, CONFIG, DONE, LOG, is_done, versions, write_text
+from ccr_diag.runs import CHECKPOINT, CONFIG, DONE, EXAMPLES, LOG, is_done, versions, write_text
 from ccr_diag.shots import Progress, Shots, draw_shots
 from ccr_diag.tune import Tuning, start_tuning, tune
 
@@ -84,8 +84,10 @@ def finetune(
         saved = load_checkpoint(path)
         saved.require_backbone(backbone)
         saved.require_classes(train.class_names)
+        _require_examples(saved, shots)
         restore(tuning, saved)
     write_text(folder / CONFIG, config.to_toml())  # nothing is written before all is known to fit
+    write_text(folder / EXAMPLES, "".join(f"{name}\n" for name in shots.ids))
     for record in tune(
         tuning,
         shots.seen,
@@ -100,6 +102,15 @@ def finetune(
         save_checkpoint(path, tuning, facts)
     _finish(folder, tuning, facts, config, backbone, shots, scale)
     return path
+
+
+def _require_examples(saved: Checkpoint, shots: Shots) -> None:
+    """Refuse to go on with other training examples than the run began with."""
+    if saved.facts["examples"]["sha256"] != shots.digest:
+        raise BadCheckpoint(
+            f"A run goes on with the examples it began with, but images, captions or labels are no "
+            f"longer those of {saved.path}; choose another --output or add --overwrite."
+        )
 
 
 def _check_number(config: FinetuneConfig, shots: Shots) -> None:
@@ -191,7 +202,7 @@ def _facts(
         "groups": list(class_groups(train.labels, train.new)),
         "class_counts": class_counts(train.labels).tolist(),
         "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},
-        "images": list(shots.ids),
+        "examples": {"number": len(shots.ids), "sha256": shots.digest},
         "shots": (shots.labels == PRESENT).sum(axis=0).tolist(),
         "versions": versions(),
     }

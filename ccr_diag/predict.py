@@ -80,7 +80,7 @@ def tuned_framework(checkpoint: Checkpoint, backbone: Backbone) -> Framework:
     if config.class_specific:
         start = {key: tensor.cpu() for key, tensor in framework.state_dict().items()}
         for key in learned.keys() & start.keys():
-            if len(learned[key]) == len(rows):
+            if learned[key].ndim == 3 and len(learned[key]) == len(rows):
                 learned[key] = start[key].index_copy(0, torch.tensor(rows), learned[key])
     try:
         framework.load_state_dict(learned)

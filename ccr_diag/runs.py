@@ -2,6 +2,7 @@
 
 config.toml              settings, as ``ccr-diag finetune --config`` takes them back
 checkpoint.safetensors   learned tensors, optimizer, and everything needed to rebuild
+examples.txt             names of the training examples, one a line
 log.jsonl                one line an epoch
 DONE                     written last: a folder without it is unfinished
 """
@@ -22,11 +23,17 @@ from safetensors import SafetensorError
 from ccr_diag.errors import OutputExists, RunFailed
 
 CONFIG, CHECKPOINT, LOG, DONE = "config.toml", "checkpoint.safetensors", "log.jsonl", "DONE"
+EXAMPLES = "examples.txt"
 RESULTS, TABLES_MARKDOWN, TABLES_CSV = "results.json", "tables.md", "tables.csv"
 PREDICTIONS, FIGURES, RUNS = "predictions", "figures", "runs"
 
 OWN_NAMES = re.compile(
-    "|".join(map(re.escape, (CONFIG, CHECKPOINT, LOG, DONE, RESULTS, TABLES_MARKDOWN, TABLES_CSV)))
+    "|".join(
+        map(
+            re.escape,
+            (CONFIG, CHECKPOINT, EXAMPLES, LOG, DONE, RESULTS, TABLES_MARKDOWN, TABLES_CSV),
+        )
+    )
     + r"|[a-z0-9-]+-split-\d+\.npz"  # predictions
     + r"|(modality_gap|reliability_by_group_\d+|calibration_by_frequency|text_geometry)"
     + r"\.(png|svg|pdf)"
@@ -123,6 +130,7 @@ def output_folder(folder: Path, *, resume: bool = False, overwrite: bool = False
 
     Until then the folder to be replaced stands beside the new one, with a dot before its name.
     """
+    folder = folder.resolve()  # of "." or of a link
     aside = folder.with_name(f".{folder.name}.replaced")
     if aside.exists():  # of a program that was killed
         _put_back(folder, aside)

@@ -6,8 +6,10 @@ from another one, or generated.
 """
 
 import hashlib
+import json
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,8 @@ from ccr_diag.frameworks import FRAMEWORKS
 from ccr_diag.runs import cache_folder
 from ccr_diag.synthesis import Recipe, generate_images
 
+logger = logging.getLogger(__name__)
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -40,12 +44,14 @@ class Shots:
         features: unit features, (examples, dim).
         seen: what the framework scores: these, or with those of positions or tokens.
         labels: labels of the base classes, (examples, base classes).
+        digest: sha256 over their names, content and labels.
     """
 
     ids: tuple[str, ...]
     features: Float[Tensor, "examples dim"]
     seen: Float[Tensor, "examples *features dim"]
     labels: Int[np.ndarray, "examples classes"]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -53,20 +59,19 @@ class Captions:
     """Captions that name a base class.
 
     Args:
-        ids: their names.
+        rows: where each stands among those that were read.
         texts: what they say.
         labels: (captions, classes), 1 for what they name, of all classes of the data set.
     """
 
-    ids: tuple[str, ...]
+    rows: Int[np.ndarray, " captions"]
     texts: tuple[str, ...]
     labels: Int8[np.ndarray, "captions classes"]
 
-    def subset(self, rows: Int[np.ndarray, " rows"]) -> "Captions":
+    def subset(self, chosen: Int[np.ndarray, " rows"]) -> "Captions":
         """These captions, in this order."""
-        chosen = rows.tolist()
-        ids, texts = (tuple(part[i] for i in chosen) for part in (self.ids, self.texts))
-        return Captions(ids, texts, self.labels[rows])
+        texts = tuple(self.texts[i] for i in chosen.tolist())
+        return Captions(self.rows[chosen], texts, self.labels[chosen])
 
 
 def draw_shots(
@@ -123,46 +128,66 @@ def _image_shots(
     def tell(done: int, total: int) -> None:
         progress("features", done, total)
 
-    labels = drawn.labels[:, ~drawn.new]
+    ids, labels = drawn.image_ids, drawn.labels[:, ~drawn.new]
+    digest = _digest(ids, [drawn.digest(i) for i in range(len(drawn))], labels)
     if FRAMEWORKS[config.framework].LOCAL:
         seen = local_features(backbone, drawn, progress=tell)
-        return Shots(drawn.image_ids, image_features(backbone, drawn), seen, labels)
+        return Shots(ids, image_features(backbone, drawn), seen, labels, digest)
     features = image_features(backbone, drawn, progress=tell)
-    return Shots(drawn.image_ids, features, features, labels)
+    return Shots(ids, features, features, labels, digest)
 
 
 def _caption_shots(
     config: FinetuneConfig, backbone: Backbone, train: MultiLabelDataset, progress: Progress
 ) -> Shots:
     """Captions with their features; one that is too long for the tower is left out."""
-    captions = named_captions(config, train)
-    fitting = captions.subset(np.flatnonzero(~backbone.too_long(captions.texts).numpy()))
+    named = named_captions(config, train, _texts(config, train))
+    fitting = named.subset(np.flatnonzero(~backbone.too_long(named.texts).numpy()))
+    left_out = len(named.texts) - len(fitting.texts)
+    logger.info("Captions longer than the text tower, left out: %d.", left_out)
+    if not fitting.texts:
+        raise BadData(
+            f"Captions must fit the text tower's {backbone.context_length} tokens, but none of the "
+            f"{left_out} that name a base class does; shorten them."
+        )
     drawn = fitting.subset(_rows(config, fitting.labels[:, ~train.new]))
     seen = caption_features(
         backbone, drawn.texts, progress=lambda done, total: progress("features", done, total)
     )
-    return Shots(drawn.ids, seen[:, 0].float(), seen, drawn.labels[:, ~train.new])
+    ids = tuple(f"caption {row + 1}" for row in drawn.rows.tolist())
+    labels = drawn.labels[:, ~train.new]
+    return Shots(ids, seen[:, 0].float(), seen, labels, _digest(ids, drawn.texts, labels))
 
 
-def named_captions(config: FinetuneConfig, train: MultiLabelDataset) -> Captions:
-    """The captions of a file or of the data set that name a base class, and what they name."""
-    trained_on = FRAMEWORKS[config.framework].TRAINED_ON
+def _digest(
+    ids: Sequence[str], content: Sequence[str], labels: Int[np.ndarray, "examples classes"]
+) -> str:
+    """Of examples, so that a run does not go on with others."""
+    facts = json.dumps([list(ids), list(content), labels.tolist()])
+    return hashlib.sha256(facts.encode()).hexdigest()
+
+
+def _texts(config: FinetuneConfig, data: MultiLabelDataset) -> tuple[str, ...]:
+    """The captions of the file, or else of the data set."""
     if config.captions:
-        texts = read_captions(Path(config.captions))
-        ids = tuple(f"{config.captions}:{i + 1}" for i in range(len(texts)))
-    elif train.captions is not None:
-        texts, ids = train.captions, train.image_ids
-    else:
+        return read_captions(Path(config.captions))
+    if data.captions is None:
+        trained_on = FRAMEWORKS[config.framework].TRAINED_ON
         other = "--captions FILE" if trained_on == "captions" else "--images-from"
         raise BadConfig(
-            f"Framework {config.framework!r} learns from {trained_on}, but {train.name} has no "
+            f"Framework {config.framework!r} learns from {trained_on}, but {data.name} has no "
             f"captions; give {other}, or add a column 'caption' to the manifest."
         )
-    synonyms = (
-        read_synonyms(Path(config.synonyms), train.class_names)
-        if config.synonyms
-        else train.synonyms
-    )
+    return data.captions
+
+
+def named_captions(
+    config: FinetuneConfig, train: MultiLabelDataset, texts: Sequence[str]
+) -> Captions:
+    """The captions that name a base class of the data set, and what they name."""
+    synonyms = train.synonyms
+    if config.synonyms:
+        synonyms = read_synonyms(Path(config.synonyms), train.class_names)
     labels = caption_labels(texts, train.class_names, synonyms)
     naming = np.flatnonzero(labels[:, ~train.new].any(axis=1))
     if not len(naming):
@@ -170,7 +195,7 @@ def named_captions(config: FinetuneConfig, train: MultiLabelDataset) -> Captions
             f"Captions must name base classes, but none of {len(texts)} names any; check the "
             "class names, or list other words for them in a file for --synonyms."
         )
-    return Captions(ids, texts, labels).subset(naming)
+    return Captions(np.arange(len(texts)), tuple(texts), labels).subset(naming)
 
 
 def _captioned_images(
@@ -178,27 +203,23 @@ def _captioned_images(
 ) -> MultiLabelDataset:
     """Drawn images of captions, labelled with the classes of ``train`` that these name."""
     if config.images_from == DIFFUSERS:
-        drawn = named_captions(config, train)
-        drawn = drawn.subset(_rows(config, drawn.labels[:, ~train.new]))
-        images = _generated(config, backbone, train.class_names, drawn, progress)
-    elif config.images_from:
-        images = load_dataset(config.images_from, "all")
-    else:
-        images = train
-    images = replace(
-        images,
-        class_names=train.class_names,
-        new=train.new,
-        labels=np.zeros((len(images), len(train.class_names)), dtype=np.int8),
-        synonyms=train.synonyms,
-    )
-    captions = named_captions(config.replace(captions=""), images)
-    row_of = {name: row for row, name in enumerate(images.image_ids)}
-    rows = np.array([row_of[name] for name in captions.ids])
-    images = replace(images.subset(rows), labels=captions.labels)
-    if config.images_from == DIFFUSERS:  # no others were made
-        return images
-    return images.subset(_rows(config, images.labels[:, ~images.new]))
+        named = named_captions(config, train, _texts(config, train))
+        drawn = named.subset(_rows(config, named.labels[:, ~train.new]))
+        images, of = _generated(config, backbone, train.class_names, drawn, progress)
+        return _labelled(images, drawn.labels[of], train)
+    images = train
+    if config.images_from:
+        images = load_dataset(config.images_from, config.split)
+    named = named_captions(config, train, _texts(config, images))
+    drawn = named.subset(_rows(config, named.labels[:, ~train.new]))
+    return _labelled(images.subset(drawn.rows), drawn.labels, train)
+
+
+def _labelled(
+    images: MultiLabelDataset, labels: Int8[np.ndarray, "images classes"], like: MultiLabelDataset
+) -> MultiLabelDataset:
+    """The images with these labels of another data set's classes."""
+    return replace(images, class_names=like.class_names, new=like.new, labels=labels)
 
 
 def _generated(
@@ -207,15 +228,19 @@ def _generated(
     class_names: Sequence[str],
     captions: Captions,
     progress: Progress,
-) -> MultiLabelDataset:
-    """Images made from the captions, in the cache; their ids are their paths."""
+) -> tuple[MultiLabelDataset, Int[np.ndarray, " images"]]:
+    """Images made from the captions, in the cache, and which caption each is of.
+
+    Their ids are their paths. Those that the generator's safety checker withholds are not among
+    them.
+    """
     recipe = Recipe(
         config.generator,
         size=config.generator_size,
         steps=config.generator_steps,
         guidance=config.generator_guidance,
     )
-    key = hashlib.sha256(repr((sorted(asdict(recipe).items()), captions.texts)).encode())
+    key = hashlib.sha256(repr((recipe, _written(recipe.generator), captions.texts)).encode())
     made = generate_images(
         captions.texts,
         captions.labels,
@@ -225,6 +250,13 @@ def _generated(
         device=backbone.device,
         progress=lambda done, total: progress("images", done, total),
     )
-    images = load_dataset(f"manifest:{made.manifest}", "all")
     folder = made.manifest.parent
-    return replace(images, image_ids=tuple(str(folder / name) for name in images.image_ids))
+    logger.info("Images of captions: %s, of which %d were withheld.", folder, made.withheld)
+    images = load_dataset(f"manifest:{made.manifest}", "all")
+    of = np.array([int(Path(name).stem) for name in images.image_ids])
+    return replace(images, image_ids=tuple(str(folder / name) for name in images.image_ids)), of
+
+
+def _written(generator: str) -> list[int]:
+    """When the files of a pipeline in a folder were last written."""
+    return sorted(path.stat().st_mtime_ns for path in Path(generator).rglob("*.*"))

@@ -3,7 +3,7 @@
     L = L_loss(z, y) + λ · L_reg(z, y, t),   z = τ·s + b,   t: class text embeddings
 
 Of a framework with several branches (TaI-DPT), L_loss is the sum of each one's, L_reg of their
-mean.
+mean; of one with a term of its own (KgCoOp), L_loss has that, too.
 
 SGD with momentum; the learning rate holds at a small value while warming up, then follows a cosine
 over the epochs (CoOp's recipe). The order of images in an epoch depends on (seed, epoch) alone, so
@@ -156,6 +156,7 @@ def _step(
     minimised = make_loss(config.loss, config.label_smoothing)
     seen = RANKING_SCALE * branches if config.loss == "ranking" else logits
     loss = torch.stack([minimised(each, labels) for each in seen]).sum()
+    loss = loss + tuning.framework.own_term(text)
     logits = logits.mean(dim=0)
     regularization = dead = torch.zeros_like(loss)
     if isinstance(regularizer, CCRLoss):

@@ -9,7 +9,15 @@ from scipy.special import logit
 
 from ccr_diag.config import CHOICES, FinetuneConfig, config_from_dict, read_settings
 
-from .options import PATH, Command, device_options, existing_output, output_option, set_threads
+from .options import (
+    PATH,
+    Command,
+    NamedChoice,
+    device_options,
+    existing_output,
+    output_option,
+    set_threads,
+)
 from .progress import Progress
 
 # Setting → what its flag's help says. The flags stand in this order.
@@ -68,7 +76,7 @@ def setting_flags(command: Command) -> Command:
     defaults = {field.name: field.default for field in dataclasses.fields(FinetuneConfig)}
     for name, text in reversed(SETTINGS.items()):
         default = defaults[name]
-        kind = click.Choice(CHOICES[name]) if name in CHOICES else type(default)
+        kind = NamedChoice(CHOICES[name]) if name in CHOICES else type(default)
         many, flag = isinstance(default, tuple), f"--{name.strip('_').replace('_', '-')}"
         either = f"{flag}/--no-{flag.removeprefix('--')}" if kind is bool else flag
         command = click.option(
@@ -166,8 +174,12 @@ def unseen_note(facts: dict[str, Any]) -> str:
     unseen = [name for name, shots in zip(base, facts["shots"], strict=True) if shots == 0]
     if not unseen:
         return ""
+    from ccr_diag.frameworks import FRAMEWORKS
+
+    examples = FRAMEWORKS[facts["config"].get("framework", "coop")].TRAINED_ON
     shown = ", ".join(unseen[:5]) + (", …" if len(unseen) > 5 else "")
     return (
-        f"Note: no training image shows {len(unseen)} of the {len(base)} base classes ({shown}). "
-        "Tuning saw them as absent or unknown only; --new-class leaves a class out.\n"
+        f"Note: no training {'caption' if examples == 'captions' else 'image'} shows {len(unseen)} "
+        f"of the {len(base)} base classes ({shown}). Tuning saw them as absent or unknown only; "
+        "--new-class leaves a class out.\n"
     )

@@ -10,12 +10,25 @@ from typing import Any
 
 import click
 
+from ccr_diag.errors import nearest
+
 PATH = click.Path(path_type=Path)
 PRESETS = ("textbook", "procal", "paper")
 FORMATS = ("text", "markdown", "csv", "json", "latex")
 
 Command = Callable[..., Any]
 Option = Callable[[Command], Command]
+
+
+class NamedChoice(click.Choice[str]):
+    """A choice that names the nearest word instead of all of them, as the settings file does."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word itself."""
+        if value not in self.choices and param is not None:
+            known = f"must be one of {', '.join(self.choices)}, but got {value!r}"
+            raise click.BadParameter(f"{known}{nearest(str(value), self.choices)}", ctx, param)
+        return super().convert(value, param, ctx)
 
 
 def stacked(options: Sequence[Option], command: Command) -> Command:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import warnings
 
 import open_clip
@@ -72,6 +73,35 @@ def test_positions_are_unit_float32_beside_the_images_own_features(tiny_clip, pr
 def test_fingerprint_follows_the_weights(tmp_path, tiny_backbone, tiny_clip):
     assert load_backbone(tiny_clip, device="cpu").fingerprint == tiny_backbone.fingerprint
     other = load_backbone(write_tiny_clip(tmp_path, seed=1), device="cpu")
+    assert other.fingerprint != tiny_backbone.fingerprint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"pool_type": "last"},
+        {"pool_type": "eos", "eos_id": 49407},
+        {"no_causal_mask": True},
+        {"heads": 4},
+    ],
+    ids=lambda text: next(iter(text)),
+)
+def test_fingerprint_follows_what_computes_with_the_weights(tmp_path, tiny_backbone, text):
+    other = load_backbone(write_tiny_clip(tmp_path / "clip", **text), device="cpu")
+    ours, theirs = tiny_backbone.model.state_dict(), other.model.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert other.fingerprint != tiny_backbone.fingerprint
+
+
+def test_fingerprint_follows_the_activation(tmp_path, tiny_backbone, tiny_clip):
+    folder = tmp_path / "clip"
+    shutil.copytree(tiny_clip.removeprefix("local-dir:"), folder)
+    path = folder / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["model_cfg"]["quick_gelu"] = True
+    path.write_text(json.dumps(config))
+    other = load_backbone(f"local-dir:{folder}", device="cpu")
     assert other.fingerprint != tiny_backbone.fingerprint
 
 

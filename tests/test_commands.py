@@ -79,10 +79,14 @@ def test_a_manifest_without_splits_is_tuned_on_whole(ccr, own, tmp_path, drawn_d
     rows = [line.rsplit(",", 1)[0] for line in source.read_text().splitlines()]
     (source.parent / "whole.csv").write_text("\n".join(rows))
     flags = [*own, "--data", f"manifest:{source.parent / 'whole.csv'}"]
-    refused = ccr("finetune", *flags, "-o", tmp_path / "run")
+    for more in ([], ["--split", "all", "--overwrite"]):
+        result = ccr("finetune", *flags, "--shots", 0, *more, "-o", tmp_path / "run")
+        assert result.exit_code == 0, result.output
+        examples = (tmp_path / "run" / "split-1" / "examples.txt").read_text().splitlines()
+        assert len(examples) == len(rows) - 1
+    refused = ccr("analyze", "checkpoint", tmp_path / "run", "-o", tmp_path / "a")
     assert refused.exit_code == 2
-    assert "or ask for 'all'" in refused.stderr
-    assert ccr("finetune", *flags, "--split", "all", "-o", tmp_path / "run").exit_code == 0
+    assert "for split 'test' to be chosen, but has none; add it, or ask for 'all'" in refused.stderr
 
 
 def test_json_on_stdout_is_the_results_file(ccr, own, tmp_path):
@@ -139,7 +143,9 @@ def test_a_config_file_gives_the_run_it_came_from(ccr, own, tmp_path):
         (["finetune", "--lambda", "-1"], "Error: lambda must be a finite number"),
         (["finetune", "--model", "VIT"], "Error: The model must be"),
         (["finetune", "--config", "none.toml"], "Error: The config must be a TOML file"),
-        (["finetune", "--loss", "bse"], "Invalid value for '--loss'"),
+        (["finetune", "--loss", "bse"], "'bse'; did you mean 'bce'?"),
+        (["finetune", "--framework", "t2ipal"], "'t2ipal'; did you mean 't2i_pal'?"),
+        (["finetune", "--regularizer", "x"], "but got 'x'; known are ccr, dor, kgcoop, none."),
         (["analyze", "checkpoint", "none"], "Error: A checkpoint must be a file or a run folder"),
         (["analyze", "checkpoint"], "Missing argument 'RUNS...'"),
         (["analyze", "checkpoint", "x", "--bootstrap", "1"], "give 0 for none, or at least 2"),

@@ -208,12 +208,13 @@ def test_a_context_of_each_class_is_refused(tiny_backbone, noun_file):
         made(tiny_backbone, noun_file, class_specific=True)
 
 
-def test_a_noun_that_does_not_fit_is_refused_before_tuning(tiny_backbone, tmp_path):
-    """Beside "a photo of a" it fits, beside 16 learned tokens it does not."""
+def test_a_noun_that_does_not_fit_beside_the_context_is_left_out(tiny_backbone, tmp_path):
     path = tmp_path / "nouns.txt"
     path.write_text("cat\nblue green red black white\n")
-    made(tiny_backbone, path, n_context=4, context_init="")
-    with pytest.raises(BadData, match="'blue green red black white'"):
+    four, many = (made(tiny_backbone, path, n_context=n, context_init="")[0] for n in (4, 18))
+    assert (len(four.zero_shot), len(many.zero_shot)) == (2, 1)
+    path.write_text("blue green red black white\n")
+    with pytest.raises(BadData, match="fit beside the context, but .* holds none"):
         made(tiny_backbone, path, n_context=18, context_init="")
 
 
@@ -222,7 +223,9 @@ def test_a_list_of_base_classes_alone_is_refused(tiny_backbone, tmp_path):
     path.write_text("dog\nwine glass\n")
     with pytest.raises(BadData) as error:
         made(tiny_backbone, path)
-    assert str(error.value) == f"DOR needs nouns that are no base class, but {path} holds none."
+    assert str(error.value) == (
+        f"DOR needs nouns that are no base class and fit beside the context, but {path} holds none."
+    )
 
 
 def test_settings_that_make_no_sense_are_refused():

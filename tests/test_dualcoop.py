@@ -14,6 +14,7 @@ from ccr_diag.frameworks.coop import CoOp
 from ccr_diag.frameworks.dualcoop import DualCoOp
 from ccr_diag.predict import tuned_space
 from ccr_diag.prompts import context_prompts
+from ccr_diag.runs import EXAMPLES
 
 NAMES = ["dog", "traffic light", "wine glass"]
 
@@ -151,7 +152,8 @@ def test_maps_are_of_its_own_scores_and_zero_shots_of_cosines(tiny_backbone, dra
         assert run.maps["tuned"]["prior"].scale == run.map.scale
         assert run.facts["start_probability"] == pytest.approx(run.facts["prior"], abs=1e-6)
     space = tuned_space(runs[0], tiny_backbone, "prior")
-    rows = np.array([train.image_ids.index(name) for name in runs[0].facts["images"]])
+    ids = (runs[0].path.parent / EXAMPLES).read_text().splitlines()
+    rows = np.array([train.image_ids.index(name) for name in ids])
     drawn = local_features(tiny_backbone, train.subset(rows))
     probabilities = space.map.probabilities(space.scores(drawn).numpy())
     assert float(probabilities.mean()) == pytest.approx(runs[0].facts["prior"], abs=1e-6)
@@ -163,7 +165,7 @@ def test_the_embedded_default_is_tuned_and_analysed(ccr, drawn_data, tmp_path):
     assert result.exit_code == 0, result.output
     result = ccr("analyze", "checkpoint", tmp_path / "run", "--bootstrap", 0, "-o", tmp_path / "a")
     assert result.exit_code == 0, result.output
-    assert "Dualcoop asl" in result.stdout
+    assert "DualCoOp ASL" in result.stdout
     assert "24 of 24" in result.stderr
 
 

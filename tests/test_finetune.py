@@ -16,7 +16,7 @@ from ccr_diag.data import load_dataset
 from ccr_diag.errors import BadCheckpoint, BadConfig, BadData, RunFailed
 from ccr_diag.finetune import finetune
 from ccr_diag.prompts import zero_shot_embeddings
-from ccr_diag.runs import CHECKPOINT, CONFIG, DONE, LOG
+from ccr_diag.runs import CHECKPOINT, CONFIG, DONE, EXAMPLES, LOG
 from ccr_diag.shots import draw_shots
 
 CONFIG_OF_TEST = FinetuneConfig(
@@ -60,7 +60,7 @@ def test_runs_are_bit_equal_twice_and_leave_a_whole_folder(tuned, tmp_path, chan
     first, second = load_file(tuned("a", **changes)), load_file(tuned("b", **changes))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[k], second[k]) for k in first)
-    assert {p.name for p in (tmp_path / "a").iterdir()} == {CONFIG, CHECKPOINT, LOG, DONE}
+    assert {p.name for p in (tmp_path / "a").iterdir()} == {CONFIG, CHECKPOINT, LOG, DONE, EXAMPLES}
     log = [json.loads(line) for line in (tmp_path / "a" / LOG).read_text().splitlines()]
     assert [line["epoch"] for line in log] == [1, 2, 3]
 
@@ -119,7 +119,9 @@ def test_the_checkpoint_holds_what_rebuilding_needs(tuned, tiny_backbone, train)
     assert [g == "new" for g in checkpoint.groups] == list(train.new)
     assert set(checkpoint.facts["versions"]) >= {"torch", "open_clip_torch"}
     shots = draw_shots(CONFIG_OF_TEST, tiny_backbone, train)
-    assert checkpoint.facts["images"] == list(shots.ids)
+    assert checkpoint.facts["examples"] == {"number": len(shots.ids), "sha256": shots.digest}
+    names = (checkpoint.path.parent / EXAMPLES).read_text().splitlines()
+    assert names == list(shots.ids)
     assert min(checkpoint.facts["shots"]) >= 4
 
 

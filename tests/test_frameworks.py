@@ -12,13 +12,14 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from ccr_diag.backbone import load_backbone
-from ccr_diag.checkpoint import load_checkpoint
+from ccr_diag.checkpoint import load_checkpoint, save_checkpoint
 from ccr_diag.config import FinetuneConfig, config_from_dict
 from ccr_diag.data import load_dataset
 from ccr_diag.errors import BadCheckpoint, BadConfig, BadData
 from ccr_diag.features import image_features, local_features
 from ccr_diag.finetune import finetune
 from ccr_diag.frameworks import FRAMEWORKS
+from ccr_diag.losses import CCRLoss
 from ccr_diag.predict import predict, tuned_framework, tuned_space
 from ccr_diag.prompts import context_prompts, zero_shot_embeddings
 from ccr_diag.tune import start_tuning, tune
@@ -101,6 +102,28 @@ def test_a_start_is_of_its_seed_and_leaves_the_generator_alone(tiny_backbone, na
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+def test_kgcoop_adds_its_own_term_to_any_loss_and_regularizer(tiny_backbone):
+    """One step without momentum: it moves as CoOp does, and by its term's gradient."""
+    settings = {"epochs": 1, "warmup_epochs": 0, "learning_rate": 0.1, "weight_decay": 0.0}
+    settings |= {"regularizer": "ccr", "momentum": 0.0, "context_init": "an old grey sketch of"}
+    zero_shot = zero_shot_embeddings(tiny_backbone, NAMES)
+    labels = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1]], dtype=torch.int8)
+    losses, moved = {}, {}
+    for name in ("coop", "kgcoop"):
+        config = config_from_dict({"framework": name} | settings)
+        framework = FRAMEWORKS[name](tiny_backbone, NAMES, config)
+        start, text = framework.context.detach().clone(), framework.text_embeddings()
+        term = 8 * (1 - (text * zero_shot).sum(dim=1).mean())
+        (gradient,) = torch.autograd.grad(term, framework.context)
+        tuning, ccr = start_tuning(framework, 0.0, config), CCRLoss.from_text(zero_shot)
+        (record,) = tune(tuning, unit_images(4), labels, 10.0, ccr, config)
+        losses[name], moved[name] = record.loss, framework.context.detach() - start
+    assert losses["kgcoop"] == pytest.approx(losses["coop"] + term.item(), rel=1e-5)
+    difference = moved["kgcoop"] - moved["coop"]
+    assert difference.abs().max() > 1e-3
+    torch.testing.assert_close(difference, -0.1 * gradient, rtol=1e-3, atol=1e-6)
+
+
 def test_cocoop_is_its_formula_image_by_image_with_its_gradient(tiny_backbone):
     cocoop, images = make("cocoop", tiny_backbone), unit_images(5)
     weights = torch.randn(5, 3, generator=torch.Generator().manual_seed(3))
@@ -160,10 +183,16 @@ def test_clip_adapter_is_its_formula(tiny_backbone):
 
 def test_defaults_are_of_the_paper_unless_the_user_says_otherwise():
     kgcoop = config_from_dict({"framework": "kgcoop"})
-    assert (kgcoop.regularizer, kgcoop.lambda_, kgcoop.epochs) == ("kgcoop", 8.0, 100)
-    assert (kgcoop.batch_size, kgcoop.peak_rate, kgcoop.name) == (128, 0.002, "kgcoop bce+kgcoop")
+    assert (kgcoop.regularizer, kgcoop.epochs, kgcoop.batch_size) == ("none", 100, 128)
+    assert (kgcoop.peak_rate, kgcoop.name) == (0.002, "kgcoop bce")
     said = {"framework": "kgcoop", "epochs": 7, "regularizer": "ccr"}
     assert (config_from_dict(said).epochs, config_from_dict(said).lambda_) == (7, 10.0)
+    dual = {"framework": "dualcoop"}
+    assert config_from_dict(dual).peak_rate == 0.002
+    assert config_from_dict(dual | {"loss": "bce"}).peak_rate == 0.2  # a rate is of its loss
+    assert config_from_dict(dual | {"loss": "bce", "learning_rate": 0.1}).peak_rate == 0.1
+    assert config_from_dict({"n_context": 7}).context_init == ""
+    assert config_from_dict({"n_context": 7, "context_init": "a"}).context_init == "a"
     assert config_from_dict({"framework": "cocoop"}).batch_size == 1
     assert config_from_dict({"framework": "coop"}) == FinetuneConfig() == config_from_dict({})
     dor = {"regularizer": "dor"}
@@ -187,8 +216,8 @@ def train(drawn_data):
 def tuned(tiny_backbone, train, tmp_path):
     """Run a framework for two epochs in a folder of this test."""
 
-    def run(folder="run", rows=slice(None), **settings):
-        data = train.subset(np.arange(len(train))[rows])
+    def run(folder="run", rows=slice(None), data=train, **settings):
+        data = data.subset(np.arange(len(data))[rows])
         few = {"shots": 4, "epochs": 2, "batch_size": 8, "bias": "prior"}
         config = config_from_dict(few | {"new_classes": ["grey square"]} | settings)
         return finetune(config, tmp_path / folder, backbone=tiny_backbone, train=data)
@@ -267,6 +296,38 @@ def test_saved_and_loaded_scores_are_identical_and_a_broken_run_ends_the_same(
     first, second = load_file(whole), load_file(tuned("broken", **settings, **few_nouns))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_a_run_does_not_go_on_with_other_examples(tuned, tmp_path, monkeypatch):
+    from ccr_diag import finetune as module
+
+    def break_off(*args):
+        save_checkpoint(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save_checkpoint", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            tuned(shots=0)
+    before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(BadCheckpoint, match="labels are no longer those of .* add --overwrite"):
+        tuned(shots=0, rows=slice(40))
+    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
+    tuned(shots=0)
+
+
+def test_an_adapter_with_as_many_rows_as_classes_is_no_context(tuned, tiny_backbone, train):
+    """16 classes, 4 of them new, of 16 numbers in, 4 in the bottleneck."""
+    names = [f"thing {i}" for i in range(16)]
+    labels = np.tile(train.labels, 4)
+    captions = tuple(" ".join(n for n, y in zip(names, row, strict=True) if y) for row in labels)
+    many = dataclasses.replace(
+        train, class_names=tuple(names), new=np.arange(16) >= 4, labels=labels, captions=captions
+    )
+    few = {"framework": "t2i_pal", "class_specific": True, "context_init": "a", "epochs": 1}
+    path = tuned(data=many, **few)
+    space = tuned_space(load_checkpoint(path), tiny_backbone)
+    assert space.embeddings.shape == (16, 16)
 
 
 def test_a_class_that_was_not_tuned_keeps_the_context_it_would_have_started_from(
@@ -367,7 +428,7 @@ def test_flags_beat_the_file_and_the_file_beats_the_framework(ccr, own, tmp_path
     result = ccr("finetune", *own, *flags, "-o", tmp_path / "run")
     assert result.exit_code == 0, result.output
     config = load_checkpoint(tmp_path / "run" / "split-1").config
-    assert (config.framework, config.regularizer) == ("kgcoop", "kgcoop")
+    assert (config.framework, config.regularizer) == ("kgcoop", "none")
     assert (config.epochs, config.lambda_, config.batch_size) == (2, 3.0, 4)
     assert config.learning_rate == 0.002
 
@@ -383,7 +444,7 @@ def test_runs_of_every_framework_are_analysed_side_by_side(ccr, own, tmp_path):
     assert "images scored" in result.stderr
     for name in (
         "CoCoOp BCE",
-        "KgCoOp BCE + KgCoOp",
+        "KgCoOp BCE",
         "CLIP-Adapter BCE",
         "DualCoOp ASL",
         "TaI-DPT ranking",

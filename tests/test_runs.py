@@ -1,5 +1,6 @@
 import errno
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -91,6 +92,19 @@ def test_what_is_refused_at_once_leaves_the_output_as_it_was(tmp_path):
         raise KeyError
     assert [path.name for path in folder.parent.iterdir()] == ["run"]
     assert (folder / DONE).read_text() == "old"
+
+
+def test_a_link_and_the_current_folder_are_replaced_as_well(tmp_path, monkeypatch):
+    real, link = tmp_path / "real", tmp_path / "link"
+    write_text(real / CONFIG, "old")
+    link.symlink_to(real)
+    for folder in (link, Path()):
+        monkeypatch.chdir(real)
+        with output_folder(folder, overwrite=True):
+            write_text(real / CONFIG, "new")
+        assert link.is_symlink()
+        assert [p.read_text() for p in real.rglob("*.toml")] == ["new"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "real"]
 
 
 def test_what_has_begun_replaces_the_output(tmp_path):

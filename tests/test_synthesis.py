@@ -361,13 +361,13 @@ def test_finetune_makes_the_images_that_it_learns_from(
     assert result.exit_code == 0, result.output
     assert "images: 3 of 3" in result.stderr
     facts = load_checkpoint(tmp_path / "run" / "split-1").facts
-    assert [Path(path).name for path in facts["images"]] == [f"00000{n}.png" for n in range(3)]
-    assert all(Path(path).is_file() for path in facts["images"])
     assert facts["shots"] == [1, 1, 1]
-    times = [Path(path).stat().st_mtime_ns for path in facts["images"]]
+    made = [Path(p) for p in (tmp_path / "run/split-1/examples.txt").read_text().splitlines()]
+    assert [path.name for path in made] == [f"00000{n}.png" for n in range(3)]
+    times = [path.stat().st_mtime_ns for path in made]
     again = ccr("finetune", *flags, "--generator-steps", 2, "-o", tmp_path / "again")
     assert again.exit_code == 0
-    assert [Path(path).stat().st_mtime_ns for path in facts["images"]] == times  # they are kept
+    assert [path.stat().st_mtime_ns for path in made] == times  # they are kept
     result = ccr("finetune", *flags, "--generator-steps", 0, "-o", tmp_path / "no")
     assert result.exit_code == 2
     result = ccr("finetune", *flags, "--generator", tmp_path, "-o", tmp_path / "no")

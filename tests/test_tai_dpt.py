@@ -1,6 +1,7 @@
 """TaI-DPT and T2I-PAL: their formulas, what they learn from, and what they refuse."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -168,11 +169,12 @@ def captioned(tmp_path):
 def test_captions_that_name_a_base_class_are_the_examples(tiny_backbone, captioned):
     train = captioned.with_new(["grey square"])
     config = config_from_dict({"framework": "tai_dpt"})
-    kept = named_captions(config, train)
+    kept = named_captions(config, train, train.captions)
+    assert kept.rows.tolist() == [0, 2, 4, 5]
     assert kept.texts == tuple(CAPTIONS[i] for i in (0, 2, 4, 5))
     assert kept.labels.tolist() == [[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]]
     shots = draw_shots(config, tiny_backbone, train)
-    assert shots.ids == tuple(train.image_ids[i] for i in (0, 2, 4))  # the last one is too long
+    assert shots.ids == ("caption 1", "caption 3", "caption 5")  # the last one is too long
     assert shots.labels.tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 1]]
     ids = tiny_backbone.tokenize([CAPTIONS[i] for i in (0, 2, 4)])
     whole, _ = tiny_backbone.encode_tokens(ids)
@@ -187,10 +189,10 @@ def test_a_file_of_captions_takes_their_place_and_synonyms_count(
     texts.write_text("a crimson thing\nemeralds\na red square\n")
     words.write_text("red square: crimson\ngreen square: emerald\n")
     settings = {"framework": "tai_dpt", "captions": str(texts)}
-    plain = named_captions(config_from_dict(settings), captioned)
-    assert plain.texts == ("a red square",)
-    assert plain.ids == (f"{texts}:3",)
-    both = named_captions(config_from_dict(settings | {"synonyms": str(words)}), captioned)
+    plain = draw_shots(config_from_dict(settings), tiny_backbone, captioned)
+    assert plain.ids == ("caption 3",)
+    settings |= {"synonyms": str(words)}
+    both = draw_shots(config_from_dict(settings), tiny_backbone, captioned)
     assert both.labels.tolist() == [[0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 1]]
 
 
@@ -218,6 +220,40 @@ def test_images_of_captions_come_from_another_data_set(tiny_backbone, drawn_data
     assert len(few.ids) == 2
 
 
+def test_images_of_captions_are_never_of_another_split(tiny_backbone, tmp_path):
+    source = with_captions(tmp_path / "made", ["a red square"] * 72)  # 24 of them for tests
+    data = load_dataset(source, "train")
+    config = config_from_dict({"framework": "t2i_pal", "images_from": source, "shots": 0})
+    shots = draw_shots(config, tiny_backbone, data)
+    assert set(shots.ids) <= set(data.image_ids)
+    assert len(shots.ids) == 48
+
+
+def test_captions_that_are_all_too_long_are_refused(tiny_backbone, captioned):
+    long = dataclasses.replace(captioned, captions=(CAPTIONS[-1],) * len(captioned))
+    with pytest.raises(BadData, match=r"24 tokens, but none of the 48 that name a base class"):
+        draw_shots(config_from_dict({"framework": "tai_dpt"}), tiny_backbone, long)
+
+
+def test_runs_on_captions_and_on_images_are_compared_in_any_order(ccr, tiny_clip, tmp_path):
+    data = with_captions(tmp_path / "drawn", CAPTIONS)
+    flags = ["--model", tiny_clip, "--data", data, "--device", "cpu", "--epochs", 1]
+    runs = [tmp_path / "tai", tmp_path / "coop"]
+    for run, more in zip(runs, (["tai_dpt"], ["coop", "--bias", "mean"]), strict=True):
+        result = ccr("finetune", *flags, "--framework", *more, "-o", run)
+        assert result.exit_code == 0, result.output
+    tables = []
+    for order in (runs, runs[::-1], runs[:1]):
+        result = ccr("analyze", "checkpoint", *order, "--bootstrap", 0, "-o", "-")
+        assert result.exit_code == 0, result.output
+        lines = (line.split("  ")[0] for line in result.stdout.splitlines())
+        tables.append({name for name in lines if name.startswith("Zero-shot")})
+    assert (
+        tables[0] == tables[1] == {"Zero-shot", "Zero-shot (mean bias)", "Zero-shot (prior bias)"}
+    )
+    assert tables[2] == {"Zero-shot"}
+
+
 def test_generated_images_are_those_of_the_drawn_captions(tiny_backbone, captioned, monkeypatch):
     from ccr_diag import shots as module
 
@@ -226,18 +262,19 @@ def test_generated_images_are_those_of_the_drawn_captions(tiny_backbone, caption
     def draw(captions, labels, class_names, folder, recipe, **_):
         asked.append((captions, labels.tolist(), class_names, recipe))
         data = with_captions(folder, captions)
-        rewritten(data, lambda i, row: row if i < len(captions) else None)
-        return SimpleNamespace(manifest=Path(data.removeprefix("manifest:")))
+        rewritten(data, lambda i, row: row if 0 < i < len(captions) else None)  # 0 was withheld
+        return SimpleNamespace(manifest=Path(data.removeprefix("manifest:")), withheld=1)
 
     monkeypatch.setattr(module, "generate_images", draw)
     settings = {"framework": "t2i_pal", "images_from": "diffusers", "generator": "some/model"}
-    settings |= {"shots": 1, "generator_steps": 2, "generator_size": 64}
+    settings |= {"shots": 2, "generator_steps": 2, "generator_size": 64}
     shots = draw_shots(config_from_dict(settings), tiny_backbone, captioned)
     ((captions, labels, names, recipe),) = asked
     assert names == COLOURS
     assert set(captions) < set(CAPTIONS)
-    assert len(shots.ids) == len(captions) >= 2
-    assert shots.labels.tolist() == labels
+    assert [Path(name).name for name in shots.ids] == [f"{i}.png" for i in range(1, len(captions))]
+    assert shots.labels.tolist() == labels[1:]
+    assert labels[0] != labels[1]
     assert all(Path(name).is_file() for name in shots.ids)
     assert (recipe.generator, recipe.steps, recipe.size) == ("some/model", 2, 64)
     assert recipe.guidance == 7.5
@@ -267,7 +304,7 @@ def test_maps_of_captions_are_not_fitted(tiny_backbone, captioned, tmp_path):
         ({"framework": "t2i_pal", "images_from": "diffusers"}, "and its --generator"),
         ({"framework": "t2i_pal", "generator": "x"}, "--images-from diffusers and its"),
         ({"framework": "t2i_pal", "generator_steps": 0}, "generator_steps must be at least 1"),
-        ({"framework": "tai_dpt", "bias": "prior"}, "choose none or learned"),
+        ({"framework": "tai_dpt", "bias": "prior"}, "choose none, or learned"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, text):

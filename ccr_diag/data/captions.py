@@ -19,7 +19,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import product
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,7 +31,8 @@ from ccr_diag.errors import BadData, nearest
 
 Synonyms = Mapping[str, Sequence[str]]
 Tokens = tuple[str, ...]
-Phrases = dict[str, list[tuple[Tokens, int]]]  # by first token: the tokens, and the class they name
+# By letters without gaps: after how many of them a word may end, and the class that they name.
+Spellings = dict[str, list[tuple[set[int], int]]]
 
 # A run of letters and digits, or one mark; spaces, underscores and hyphens only separate.
 TOKEN = re.compile(r"[^\W_]+|[^\s_\-\u2010\u2011]")
@@ -103,12 +104,13 @@ def read_captions(path: Path) -> tuple[str, ...]:
     Raises:
         BadData: a file of another kind, one that cannot be read, or one without captions.
     """
-    if path.suffix not in READERS:
+    suffix = path.suffix.lower()
+    if suffix not in READERS:
         raise BadData(
             f"Captions must come as a file that ends in {', '.join(READERS)}, but got {path}; "
             "write one caption a line in a .txt file."
         )
-    texts = _read(path, "Captions", READERS[path.suffix])
+    texts = _read(path, "Captions", READERS[suffix])
     captions = tuple(caption for text in texts if (caption := " ".join(text.split())))
     if not captions:
         raise BadData(f"A file of captions must hold at least one, but {path} holds none.")
@@ -152,21 +154,24 @@ def _csv_captions(path: Path, file: TextIO) -> list[str]:
 
 def _coco_captions(path: Path, file: TextIO) -> list[str]:
     """The first caption of each image of a COCO file, in the order in which images appear."""
+    text = file.read()
     try:
-        annotations: Any = json.load(file)["annotations"]
-        first: dict[int | str, str] = {}
-        for annotation in annotations:
-            first.setdefault(annotation["image_id"], annotation["caption"].strip())
-    except json.JSONDecodeError as error:
+        document: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise BadData(
             f"A .json file of captions must be JSON, but {path} is none ({error}); get it anew."
         ) from error
+    first: dict[int | str, str] = {}
+    try:
+        for annotation in document["annotations"]:
+            first.setdefault(annotation["image_id"], annotation["caption"].strip())
     except (AttributeError, KeyError, TypeError) as error:
         raise BadData(
             f"A .json file of captions must be COCO's, whose 'annotations' each have an 'image_id' "
             f"and a 'caption', but {path} is none; is it the file of instances?"
         ) from error
-    return list(first.values())
+    # JSON can escape half of a surrogate pair, which is no character: “?” stands for it.
+    return [caption.encode("utf-8", "replace").decode() for caption in first.values()]
 
 
 READERS = {".txt": _lines, ".csv": _csv_captions, ".json": _coco_captions}
@@ -179,9 +184,12 @@ def read_synonyms(path: Path, class_names: Sequence[str]) -> dict[str, tuple[str
     skipped.
 
     Raises:
-        BadData: a file that cannot be read, a line of another form, an unknown or repeated class.
+        BadData: a file that cannot be read, a line of another form, an unknown or repeated class,
+            a word that is a name or synonym of another class.
     """
     synonyms: dict[str, tuple[str, ...]] = {}
+    # By letters without gaps, by which Phrases tells names apart.
+    name_of = {"".join(tokens_of(name)): name for name in class_names}
     known = {name.replace("_", " ").lower(): name for name in class_names}
     for number, line in enumerate(_read(path, "Synonyms", _lines), start=1):
         where = f"{path} line {number}"
@@ -189,7 +197,7 @@ def read_synonyms(path: Path, class_names: Sequence[str]) -> dict[str, tuple[str
             continue
         left, colon, right = line.rpartition(":")
         words = tuple(word.strip() for word in right.split(","))
-        if not (colon and left.strip() and all(words)):
+        if not (colon and left.strip() and all(map(tokens_of, words))):
             raise BadData(
                 f"{where} must be a class, a colon and words between commas, as in 'person: man, "
                 f"woman', but is {line.strip()!r}."
@@ -204,6 +212,13 @@ def read_synonyms(path: Path, class_names: Sequence[str]) -> dict[str, tuple[str
             raise BadData(
                 f"{where} repeats the class {left.strip()!r}; join its words into one line."
             )
+        for word in words:
+            first = name_of.setdefault("".join(tokens_of(word)), known[key])
+            if first != known[key]:
+                raise BadData(
+                    f"{where} must give {known[key]!r} words of its own, but {word!r} names "
+                    f"{first!r}; take it from one of them."
+                )
         synonyms[known[key]] = words
     return synonyms
 
@@ -250,60 +265,72 @@ def caption_labels(
         Labels; a row of zeros where the caption names no class.
 
     Raises:
-        BadData: a name or synonym that two classes share.
+        BadData: a name or synonym without a word, or that two classes share.
     """
-    phrases = _phrases(class_names, synonyms or {})
+    phrases = Phrases(class_names, synonyms or {})
     labels = np.zeros((len(captions), len(class_names)), dtype=np.int8)
     for row, caption in zip(labels, captions, strict=True):
-        for class_ in _named(tokens_of(caption), phrases):
+        for class_ in phrases.named(tokens_of(caption)):
             row[class_] = PRESENT
     return labels
 
 
-def _named(tokens: Tokens, phrases: Phrases) -> Iterator[int]:
-    """The classes that these tokens name, from left to right."""
-    i = 0
-    while i < len(tokens):
-        for phrase, class_ in phrases.get(tokens[i], ()):
-            if tokens[i : i + len(phrase)] == phrase:
-                yield class_
-                i += len(phrase) - 1
-                break
-        i += 1
+class Phrases:
+    """Every way to name a class, found by its letters: “hot dog” and “hotdog” have the same.
 
+    Raises:
+        BadData: a name or synonym without a word, or that two classes share.
+    """
 
-def _phrases(class_names: Sequence[str], synonyms: Synonyms) -> Phrases:
-    """Every way to name a class, by first token, the longest first."""
-    words = [
-        (word, c) for c, name in enumerate(class_names) for word in (name, *synonyms.get(name, ()))
-    ]
-    class_of: dict[Tokens, int] = {}
-    classes_of_plural: dict[Tokens, set[int]] = {}
-    for word, c in words:
-        tokens = tokens_of(word)
-        if not tokens:
-            raise BadData(f"A name or synonym must hold a word, but {word!r} holds none.")
-        for phrase in _joinings(tokens):
-            first = class_of.setdefault(phrase, c)
-            if first != c:
-                raise BadData(
-                    f"A word must name one class, but {word!r} names {class_names[first]!r} and "
-                    f"{class_names[c]!r}; take it from one of them."
-                )
-        for plural in plural_forms(tokens[-1]):
-            for phrase in _joinings((*tokens[:-1], plural)):
-                classes_of_plural.setdefault(phrase, set()).add(c)
-    for phrase, classes in classes_of_plural.items():
-        if len(classes) == 1:
-            class_of.setdefault(phrase, *classes)
-    phrases: Phrases = {}
-    for phrase in sorted(class_of, key=len, reverse=True):
-        phrases.setdefault(phrase[0], []).append((phrase, class_of[phrase]))
-    return phrases
+    def __init__(self, class_names: Sequence[str], synonyms: Synonyms) -> None:
+        self.names: Spellings = {}  # and synonyms
+        self.plurals: Spellings = {}
+        self.openings: set[str] = set()  # letters of a phrase up to the end of one of its words
+        for c, name in enumerate(class_names):
+            for word in (name, *synonyms.get(name, ())):
+                tokens = tokens_of(word)
+                if not tokens:
+                    raise BadData(f"A name or synonym must hold a word, but {word!r} holds none.")
+                _, first = self._add(self.names, tokens, c)[0]
+                if first != c:
+                    raise BadData(
+                        f"A word must name one class, but {word!r} names {class_names[first]!r} "
+                        f"and {class_names[c]!r}; take it from one of them."
+                    )
+                for plural in plural_forms(tokens[-1]):
+                    self._add(self.plurals, (*tokens[:-1], plural), c)
 
+    def _add(self, spellings: Spellings, tokens: Tokens, class_: int) -> list[tuple[set[int], int]]:
+        """Adds a phrase; returns all that have its letters, the first added first."""
+        openings = list(accumulate(tokens))
+        self.openings.update(openings)
+        same = spellings.setdefault(openings[-1], [])
+        same.append((set(map(len, openings)), class_))
+        return same
 
-def _joinings(tokens: Tokens) -> Iterator[Tokens]:
-    """These words with each gap open or closed: “hot dog” and “hotdog”."""
-    for gaps in product((" ", ""), repeat=len(tokens) - 1):
-        rest = (gap + token for gap, token in zip(gaps, tokens[1:], strict=True))
-        yield tuple("".join((tokens[0], *rest)).split(" "))
+    def named(self, tokens: Tokens) -> Iterator[int]:
+        """The classes that these tokens name, from left to right."""
+        end = 0  # of the phrase before
+        for start, token in enumerate(tokens):
+            if start >= end and token in self.openings:
+                end, class_ = max(self._phrases_from(tokens, start), default=(end, None))
+                if class_ is not None:
+                    yield class_
+
+    def _phrases_from(self, tokens: Tokens, start: int) -> Iterator[tuple[int, int]]:
+        """The phrases that begin with a token, by their ends, and the class of each.
+
+        A word of the text may join words of a phrase but not split one, so words end in the text
+        only where they end in the phrase.
+        """
+        letters, ends = "", set()
+        for end in range(start + 1, len(tokens) + 1):
+            letters += tokens[end - 1]
+            if letters not in self.openings:
+                return
+            ends.add(len(letters))
+            for spellings in (self.names, self.plurals):
+                classes = {c for gaps, c in spellings.get(letters, ()) if ends <= gaps}
+                if len(classes) == 1:
+                    yield end, classes.pop()
+                    break

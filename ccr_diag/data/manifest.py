@@ -5,7 +5,8 @@ In: a UTF-8 file with a header and these columns, in any order, further ones bei
 - ``image``: path of the image, relative to the file; each image once.
 - ``labels``: names of the classes in the image, separated by ``;`` or ``|``, or a JSON list of
   names (for names that hold a separator or a comma); empty when none is in it.
-- ``split``, optional: rows are chosen by it, and ``all`` chooses every row.
+- ``split``, optional: rows are chosen by it, and ``all`` chooses every row; without it every row
+  is ``train``.
 - ``negatives``, optional: names of the classes that are known not to be in the image, written like
   ``labels``.
 - ``caption``, optional: a text about the image; it may be empty.
@@ -214,9 +215,9 @@ def _names(where: str, column: str, text: str) -> frozenset[str]:
 
 def _rows_of_split(path: Path, rows: list[ManifestRow], split: str) -> list[ManifestRow]:
     """The rows of a split."""
-    if split == "all":
-        return rows
     known = sorted({row.split for row in rows} - {""})
+    if split == "all" or (split == "train" and not known):
+        return rows
     if not known:
         raise BadData(
             f"{path} needs a column 'split' for split {split!r} to be chosen, but has none; add "

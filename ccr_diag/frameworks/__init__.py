@@ -5,6 +5,7 @@
         .scores(image_features, text)                   (images, classes), cosines
         .forward(image_features)                        scores with its own text embeddings
         .branches(image_features, text)                 what each term of the loss is taken of
+        .own_term(text)                                 what its paper adds to any loss
 
 One that scores positions says so (``LOCAL``), and is given their features after each image's own.
 One that does not learn from the data set's images and labels says from what (``TRAINED_ON``).
@@ -36,7 +37,8 @@ class _Frameworks(Mapping[str, "type[Framework]"]):
     """The classes by name, imported when asked for: settings know the names without torch."""
 
     def __getitem__(self, name: str) -> "type[Framework]":
-        found: type[Framework] = getattr(import_module(f"{__name__}.{name}"), CLASSES[name])
+        class_ = CLASSES[name]
+        found: type[Framework] = getattr(import_module(f"{__name__}.{name}"), class_)
         return found
 
     def __iter__(self) -> Iterator[str]:

@@ -60,6 +60,10 @@ class Framework(nn.Module):
         """What each term of the loss is taken of; the scores are their mean."""
         return (self.scores(features, text),)
 
+    def own_term(self, text: Float[Tensor, "classes dim"]) -> Float[Tensor, ""]:
+        """What its paper adds to any loss, of its own text embeddings; 0 for most."""
+        return text.new_zeros(())
+
     @torch.no_grad()
     def scores_of_all(
         self,

@@ -51,7 +51,7 @@ class T2IPAL(TaIDPT):
         self, backbone: Backbone, class_names: Sequence[str], config: FinetuneConfig
     ) -> None:
         super().__init__(backbone, class_names, config)
-        dim = self.text_embeddings().shape[1]
+        dim = backbone.encode_text(backbone.tokenize(["a"])).shape[1]
         self.adapter = ResidualAdapter(dim, config).to(backbone.device)
 
     def branches(

@@ -75,7 +75,8 @@ class TaIDPT(CoOp):
         cosines = parts @ self.encode(self.local_context).T
         sharpness = self.SHARPNESS[0 if self.training else 1]
         nothing = ~parts.any(dim=-1, keepdim=True)
-        weights = (sharpness * cosines).masked_fill(nothing, -torch.inf).softmax(dim=1)
+        least = torch.finfo(cosines.dtype).min  # not −∞, of which a softmax would be no number
+        weights = (sharpness * cosines).masked_fill(nothing, least).softmax(dim=1)
         return whole @ text.T, (weights * cosines).sum(dim=1)
 
     def scores(

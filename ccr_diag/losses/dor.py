@@ -31,7 +31,7 @@ from ccr_diag.errors import BadConfig, BadData
 from ccr_diag.features import stored
 from ccr_diag.losses.kgcoop import cosine_distance
 from ccr_diag.losses.nouns import WORDNET, read_nouns
-from ccr_diag.prompts import ContextPrompts, prompt_name, zero_shot_embeddings
+from ccr_diag.prompts import PLACEHOLDER, ContextPrompts, prompt_name, zero_shot_embeddings
 from ccr_diag.runs import cache_folder
 
 BATCH = 512  # nouns encoded at once
@@ -88,7 +88,7 @@ class DORLoss(nn.Module):
 
         Raises:
             BadConfig: a framework without a learned context that suits any name.
-            BadData: a bad list of nouns, or a noun too long for the prompts.
+            BadData: a bad list of nouns, or one that holds none to draw.
         """
         if not hasattr(framework, "encode_names") or config.class_specific:
             raise BadConfig(
@@ -98,8 +98,12 @@ class DORLoss(nn.Module):
             )
         path = Path(config.outliers) if config.outliers else WORDNET
         nouns = without_names(read_nouns(path), class_names)
+        nouns = _fitting(backbone, nouns, len(framework.context))  # type: ignore[arg-type]
         if not nouns:
-            raise BadData(f"DOR needs nouns that are no base class, but {path} holds none.")
+            raise BadData(
+                f"DOR needs nouns that are no base class and fit beside the context, but {path} "
+                "holds none."
+            )
         embeddings = noun_embeddings(backbone, nouns)
         rows = nearest_rows(embeddings, zero_shot, config.top_outliers or len(nouns))
         prompts = framework.prompts_of([nouns[row] for row in rows.tolist()])  # type: ignore[operator]
@@ -129,6 +133,13 @@ class DORLoss(nn.Module):
         drawn = ContextPrompts(self.prompts.ids[rows], self.prompts.at[rows])
         tuned = framework.encode_names(drawn)  # type: ignore[operator]
         return self.forward(tuned, self.zero_shot[rows])
+
+
+def _fitting(backbone: Backbone, nouns: Sequence[str], n_context: int) -> list[str]:
+    """The nouns whose prompts the text tower takes whole."""
+    room = " ".join([PLACEHOLDER] * n_context)
+    too_long = backbone.too_long([f"{room} {prompt_name(noun)}." for noun in nouns])
+    return [noun for noun, cut in zip(nouns, too_long.tolist(), strict=True) if not cut]
 
 
 def noun_embeddings(backbone: Backbone, nouns: Sequence[str]) -> Float[Tensor, "nouns dim"]:
