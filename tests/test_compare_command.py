@@ -10,10 +10,11 @@ import pytest
 from scipy.special import expit
 
 from ccr_diag.alignment import align
-from ccr_diag.comparing import compare_predictions
-from ccr_diag.metrics.comparison import METHOD, compare
+from ccr_diag.comparing import Comparison, compare_predictions
+from ccr_diag.metrics.comparison import METHOD, Difference, compare
 from ccr_diag.metrics.engine import measure_predictions
 from ccr_diag.readers import read_predictions
+from ccr_diag.report_comparison import render_comparison
 
 NAMES = np.array([f"class {c}" for c in "abcdef"])
 GROUPS = np.array(["head", "head", "tail", "tail", "new", "new"])
@@ -97,6 +98,18 @@ def test_tables_of_classes(ccr, folder, form, shown):
     for text in shown:
         assert text in result.stdout
     assert all(name in result.stdout for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"), [(0.0004, "< 0.001"), (0.001, "0.001"), (0.0094, "0.009"), (np.nan, "–")]
+)
+def test_a_row_of_the_table(p, shown):
+    difference = Difference(
+        "brier", "tail", None, 0.25, 0.125, -0.125, -0.2, -0.05, 0.03, 0.5, p, "better"
+    )
+    found = Comparison("one", "two", 9, {"n_bins": 15, "n_bootstrap": 20}, (difference,))
+    row = f"| brier | tail | 0.2500 | 0.1250 | -0.1250 [-0.2000, -0.0500] | {shown} | better |"
+    assert row in render_comparison(found, "markdown").splitlines()
 
 
 def test_csv_is_tidy_and_exact(ccr, folder):

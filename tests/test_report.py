@@ -322,6 +322,12 @@ def test_a_wide_table_is_turned_and_its_kind_with_it():
     )  # fmt: skip
 
 
+def test_a_kind_of_table_is_turned_only_if_all_of_them_fit():
+    many = ("Many", ["model", "x"], [[str(i), "12345678"] for i in range(9)])
+    text = report_layout.as_text([many, WIDE], 25)
+    assert "second  " not in text  # WIDE would fit on its side, but many would not
+
+
 def test_a_table_too_wide_either_way_is_cut_between_columns():
     assert report_layout.as_text([WIDE], 24) == (
         "Ways\nmodel           first\n─────────────────────\na      1.0 [0.5, 1.5]\n"
