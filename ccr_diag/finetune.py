@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ccr_diag.arrays import PRESENT, UNKNOWN, ProbabilityMap, fit_map
 from ccr_diag.backbone import Backbone
+from ccr_diag.captioned import Progress
 from ccr_diag.checkpoint import Checkpoint, load_checkpoint, restore, save_checkpoint
 from ccr_diag.config import FinetuneConfig, load_config
 from ccr_diag.covariance import CENTRED
@@ -26,7 +27,7 @@ from ccr_diag.frameworks.framework import Framework
 from ccr_diag.losses import REGULARIZERS
 from ccr_diag.prompts import zero_shot_embeddings
 from ccr_diag.runs import CHECKPOINT, CONFIG, DONE, EXAMPLES, LOG, is_done, versions, write_text
-from ccr_diag.shots import Progress, Shots, draw_shots
+from ccr_diag.shots import Shots, draw_shots
 from ccr_diag.tune import Tuning, start_tuning, tune
 
 
@@ -106,7 +107,7 @@ def finetune(
 
 def _require_examples(saved: Checkpoint, shots: Shots) -> None:
     """Refuse to go on with other training examples than the run began with."""
-    if saved.facts["examples"]["sha256"] != shots.digest:
+    if saved.facts.get("examples") != _examples(shots):
         raise BadCheckpoint(
             f"A run goes on with the examples it began with, but images, captions or labels are no "
             f"longer those of {saved.path}; choose another --output or add --overwrite."
@@ -202,10 +203,15 @@ def _facts(
         "groups": list(class_groups(train.labels, train.new)),
         "class_counts": class_counts(train.labels).tolist(),
         "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},
-        "examples": {"number": len(shots.ids), "sha256": shots.digest},
+        "examples": _examples(shots),
         "shots": (shots.labels == PRESENT).sum(axis=0).tolist(),
         "versions": versions(),
     }
+
+
+def _examples(shots: Shots) -> dict[str, Any]:
+    """Which they are; their names stand in a file of their own."""
+    return {"number": len(shots.ids), "sha256": shots.digest}
 
 
 def _of_start(

@@ -12,6 +12,7 @@ import torch
 from tiny import write_drawn_images
 from torch.nn import functional as F
 
+from ccr_diag.captioned import named_captions
 from ccr_diag.checkpoint import load_checkpoint
 from ccr_diag.config import config_from_dict
 from ccr_diag.data import load_dataset
@@ -21,7 +22,7 @@ from ccr_diag.frameworks import FRAMEWORKS
 from ccr_diag.losses.ranking import ranking
 from ccr_diag.predict import tuned_framework
 from ccr_diag.prompts import context_prompts
-from ccr_diag.shots import draw_shots, named_captions
+from ccr_diag.shots import draw_shots
 from ccr_diag.tune import start_tuning, tune
 
 NAMES = ["dog", "traffic light", "wine glass"]
@@ -169,7 +170,7 @@ def captioned(tmp_path):
 def test_captions_that_name_a_base_class_are_the_examples(tiny_backbone, captioned):
     train = captioned.with_new(["grey square"])
     config = config_from_dict({"framework": "tai_dpt"})
-    kept = named_captions(config, train, train.captions)
+    kept = named_captions(config, train, train)
     assert kept.rows.tolist() == [0, 2, 4, 5]
     assert kept.texts == tuple(CAPTIONS[i] for i in (0, 2, 4, 5))
     assert kept.labels.tolist() == [[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]]
@@ -255,7 +256,7 @@ def test_runs_on_captions_and_on_images_are_compared_in_any_order(ccr, tiny_clip
 
 
 def test_generated_images_are_those_of_the_drawn_captions(tiny_backbone, captioned, monkeypatch):
-    from ccr_diag import shots as module
+    from ccr_diag import captioned as module
 
     asked = []
 

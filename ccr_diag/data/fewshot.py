@@ -9,7 +9,21 @@ from jaxtyping import Int
 
 from ccr_diag.arrays import PRESENT, Labels
 from ccr_diag.data.groups import class_counts
-from ccr_diag.errors import BadConfig
+from ccr_diag.errors import BadConfig, BadData
+
+
+def drawn_rows(labels: Labels, k: int, seed: int) -> Int[np.ndarray, " rows"]:
+    """Rows to tune on: those of ``k_shot``, or all if k is 0.
+
+    Raises:
+        BadData: no row shows a base class.
+    """
+    if not (labels == PRESENT).any():
+        raise BadData(
+            f"Tuning needs examples that show a base class, but none of {len(labels)} does; check "
+            "--split, the labels, and which classes are declared new."
+        )
+    return k_shot(labels, k, seed) if k else np.arange(len(labels))
 
 
 def k_shot(labels: Labels, k: int, seed: int) -> Int[np.ndarray, " rows"]:
