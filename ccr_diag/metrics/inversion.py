@@ -159,13 +159,18 @@ def _ends(value: Values, curve: Curve) -> tuple[Values, Values]:
 def _quantiles(
     shown: Float64[np.ndarray, "*batch replicates"],
 ) -> Float64[np.ndarray, " tails *batch"]:
-    """q_{0.025}, q_{0.5}, q_{0.975} of the defined replicates; 0 where there is none."""
+    """q_{0.025}, q_{0.5}, q_{0.975} of the defined replicates; 0 where there is none.
+
+    Beyond Weibull's quantile p of n samples lies, on average, a share p of what they are drawn
+    from; beyond numpy's default, of 200, nearly 3 % at p = 2.5 %.
+    """
     tails = [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2]
     undefined = np.isnan(shown)
     if not undefined.any():
-        return np.asarray(np.quantile(shown, tails, axis=-1))  # much faster
+        return np.asarray(np.quantile(shown, tails, axis=-1, method="weibull"))  # much faster
     none = undefined.all(axis=-1, keepdims=True)
-    return np.asarray(np.nanquantile(np.where(none, 0.0, shown), tails, axis=-1))
+    defined = np.where(none, 0.0, shown)
+    return np.asarray(np.nanquantile(defined, tails, axis=-1, method="weibull"))
 
 
 def _between(
