@@ -173,6 +173,7 @@ def write(folder, name, **changed):
         (["a.npz", "b.npz", "--metric", "ecepositive"], "did you mean 'ece_positive'?"),
         (["a.npz", "b.npz", "--metric", "brier_uncertainty"], "brier_uncertainty is a reference"),
         (["a.npz", "b.npz", "--metric", "nll", "--bootstrap", "1"], "Invalid value for '--boots"),
+        (["a.npz", "b.npz", "--metric", "nll", "--bootstrap", "0"], "Invalid value for '--boots"),
         (["bare.npz", "bare.npz", "--by", "group"], "neither file has them; add --groups"),
         (["a.npz", "labels.npz"], "differ at 1 entries, the first at"),
         (["a.npz", "classes.npz"], "'class f' is only in the first"),
