@@ -98,6 +98,19 @@ def test_padding_in_any_place_and_any_length_counts_for_nothing(tiny_backbone, n
     torch.testing.assert_close(framework(longer.half()), framework(items), rtol=0, atol=2e-3)
 
 
+@pytest.mark.parametrize("name", ["tai_dpt", "t2i_pal"])
+def test_contexts_start_apart_or_from_the_same_words(tiny_backbone, name):
+    apart = make(name, tiny_backbone, n_context=16)
+    starts = torch.stack([c.detach().flatten() for c in (apart.context, apart.local_context)])
+    assert abs(float(torch.corrcoef(starts)[0, 1])) < 0.15
+    assert starts.std(dim=1).tolist() == pytest.approx([0.02] * 2, rel=0.2)
+    phrase = "a photo with a"
+    said = make(name, tiny_backbone, context_init=phrase)
+    plain = tiny_backbone.encode_text(tiny_backbone.tokenize([f"{phrase} {n}." for n in NAMES]))
+    for context in (said.context, said.local_context):
+        torch.testing.assert_close(said.encode(context).detach(), plain, rtol=0, atol=1e-6)
+
+
 def test_each_branch_has_its_own_loss_and_context(tiny_backbone):
     """One step without momentum: the step is the gradient of L(4·g) + L(4·l)."""
     config = config_from_dict(
