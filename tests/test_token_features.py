@@ -54,6 +54,9 @@ def test_columns_after_every_end_make_no_difference(tmp_path, pool):
     torch.testing.assert_close(fewer[0], whole, rtol=0, atol=1e-6)
     torch.testing.assert_close(fewer[1], tokens[:, :n], rtol=0, atol=1e-6)
     assert not tokens[:, n:].any()
+    if n < ids.shape[1]:
+        ids[:, -1] = 7  # no padding, but after the end
+        assert not backbone.encode_tokens(ids)[1][:, -1].any()
 
 
 def test_captions_are_kept_in_a_file_that_follows_their_texts(tiny_backbone, tmp_path):
