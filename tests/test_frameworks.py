@@ -322,7 +322,7 @@ def test_an_adapter_with_as_many_rows_as_classes_is_no_context(tuned, tiny_backb
     labels = np.tile(train.labels, 4)
     captions = tuple(" ".join(n for n, y in zip(names, row, strict=True) if y) for row in labels)
     many = dataclasses.replace(
-        train, class_names=tuple(names), new=np.arange(16) >= 4, labels=labels, captions=captions
+        train, class_names=tuple(names), new=np.arange(16) < 12, labels=labels, captions=captions
     )
     few = {"framework": "t2i_pal", "class_specific": True, "context_init": "a", "epochs": 1}
     path = tuned(data=many, **few)

@@ -9,7 +9,7 @@ from ccr_diag.metrics import calibration
 from ccr_diag.metrics.bins import ReliabilityBins
 from ccr_diag.metrics.intervals import image_weights, normal_interval
 from ccr_diag.metrics.inversion import Curve, curves, inverted_interval, standard_noise
-from ccr_diag.metrics.populations import COARSE, SCALES, STEPS
+from ccr_diag.metrics.populations import COARSE, SCALES, STEPS, levelled
 
 CLASSES, BINS, REPLICATES = 8, 15, 200
 ERRORS = {
@@ -108,6 +108,12 @@ def slow_families(n, gap, sd, error):
         for family, gaps in zip((shifted, levelled, alike), (moved, cut, leaning), strict=True):
             family.append(gaps)
     return scaled, shifted, levelled, alike
+
+
+def test_the_bin_that_could_be_worst_need_not_be_the_one_that_seems_so():
+    n, gap, sd = np.array([100.0, 10.0]), np.array([0.01, -0.05]), np.array([0.001, 0.3])
+    worse = levelled(n, gap, sd)[STEPS.index(1.0)]
+    np.testing.assert_allclose(worse, [0.01, -(100 * 0.01 + 10 * 0.3) / 10])
 
 
 def test_ends_are_where_the_quantiles_of_a_curve_meet_the_value():
