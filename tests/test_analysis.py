@@ -269,7 +269,7 @@ def single(drawn_data, tmp_path):
         row["image"] = str(images.parent / row["image"])
         row["labels"] = "red square" if "red square" in row["labels"] else ""
     with (tmp_path / "red.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["image", "labels", "split"])
+        writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
     return f"manifest:{tmp_path / 'red.csv'}"
