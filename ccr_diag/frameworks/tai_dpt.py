@@ -10,9 +10,9 @@ are the classes that a caption names. The published logit is 4·s_c, without a b
 
 The authors' code takes COCO's captions, their tokens with start and end among them, for ResNet-50,
 whose attention pool then does without its positional embedding; here features of positions are
-those of ``local_features``. It takes the images of NUS-WIDE at κ = 4, adds single names in templates
-to its captions, calls a class by its first synonym, and chooses the epoch on test images; here
-names are the data set's, and the last epoch stands.
+those of ``local_features``. It takes the images of NUS-WIDE at κ = 4, adds single names in
+templates to its captions, calls a class by its first synonym, and chooses the epoch on test images;
+here names are the data set's, and the last epoch stands.
 """
 
 from collections.abc import Sequence
