@@ -56,7 +56,7 @@ def finetune(
 
     Raises:
         BadConfig: the folder holds a run of another config.
-        BadData: no base class is left to tune on.
+        BadData: no base class is left to tune on, or one has no example.
         RunFailed: the loss stopped being a number, or no space is left.
     """
     base = ~train.new
@@ -73,6 +73,7 @@ def finetune(
     framework, regularizer = _what_acts(config, backbone, train, zero_shot)
     shots = draw_shots(config, backbone, train, progress)
     _check_number(config, shots)
+    _check_shown(config, train, shots)
     scale = config.scale or framework.SCALE or backbone.scale
     zero_shot_scores = (shots.features @ zero_shot.T).numpy()
     first_scores = zero_shot_scores if framework.SCALE is None else _scores(framework, shots)
@@ -120,6 +121,20 @@ def _check_number(config: FinetuneConfig, shots: Shots) -> None:
         raise BadConfig(
             "A centred estimator of CCR needs 2 training examples or more, but got "
             f"{config.estimator!r} with 1; raise shots, or take an uncentred estimator."
+        )
+
+
+def _check_shown(config: FinetuneConfig, train: MultiLabelDataset, shots: Shots) -> None:
+    """Refuse a base class that no training example shows: it would only be learned as absent."""
+    names = [n for n, new in zip(train.class_names, train.new, strict=True) if not new]
+    shown = (shots.labels == PRESENT).any(axis=0)
+    unseen = [name for name, there in zip(names, shown, strict=True) if not there]
+    if unseen:
+        first = ", ".join(unseen[:5]) + (", …" if len(unseen) > 5 else "")
+        raise BadData(
+            f"Each base class needs {FRAMEWORKS[config.framework].TRAINED_ON} that show it, but "
+            f"{len(unseen)} of {len(names)} have none ({first}); add some, or leave the class out "
+            "with --new-class."
         )
 
 

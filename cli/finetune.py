@@ -146,7 +146,7 @@ def finetune(
                 progress=Progress(f"{config.name}, split {seed},"),
             )
     facts = load_checkpoint(path).facts
-    click.echo(start_note(facts) + unseen_note(facts), err=True, nl=False)
+    click.echo(start_note(facts), err=True, nl=False)
     click.echo(f"{config.name}: {splits} split{'s' if splits > 1 else ''} in {output}", err=True)
 
 
@@ -165,21 +165,4 @@ def start_note(facts: dict[str, Any]) -> str:
         f"{framework.TRAINED_ON} average {mean:.2f}, but {prior:.2f} of their labels are positive. "
         f"{config['loss'].upper()} then mostly moves all classes alike; --bias {rules} starts "
         "level.\n"
-    )
-
-
-def unseen_note(facts: dict[str, Any]) -> str:
-    """A warning where a class that was tuned has no image that shows it."""
-    base = [name for name in facts["class_names"] if name not in facts["new"]]
-    unseen = [name for name, shots in zip(base, facts["shots"], strict=True) if shots == 0]
-    if not unseen:
-        return ""
-    from ccr_diag.frameworks import FRAMEWORKS
-
-    examples = FRAMEWORKS[facts["config"].get("framework", "coop")].TRAINED_ON
-    shown = ", ".join(unseen[:5]) + (", …" if len(unseen) > 5 else "")
-    return (
-        f"Note: no training {'caption' if examples == 'captions' else 'image'} shows {len(unseen)} "
-        f"of the {len(base)} base classes ({shown}). Tuning saw them as absent or unknown only; "
-        "--new-class leaves a class out.\n"
     )

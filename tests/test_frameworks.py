@@ -453,7 +453,7 @@ def test_runs_of_every_framework_are_analysed_side_by_side(ccr, own, tmp_path):
         assert name in result.stdout
 
 
-def test_a_class_that_no_training_image_shows_is_named(ccr, tiny_clip, tmp_path):
+def test_a_class_that_no_training_image_shows_is_refused_unless_it_is_new(ccr, tiny_clip, tmp_path):
     from tiny import write_drawn_images
 
     data = write_drawn_images(tmp_path / "drawn")
@@ -463,6 +463,9 @@ def test_a_class_that_no_training_image_shows_is_named(ccr, tiny_clip, tmp_path)
     table.write_text("\n".join([header, *rows]))
     flags = ["--model", tiny_clip, "--data", data, "--shots", 2, "--epochs", 1, "--device", "cpu"]
     result = ccr("finetune", *flags, "-o", tmp_path / "run")
+    assert result.exit_code == 2
+    told = "needs images that show it, but 1 of 5 have none (kite); add some, or leave the class"
+    assert told in result.stderr
+    assert not (tmp_path / "run").exists()
+    result = ccr("finetune", *flags, "--new-class", "kite", "-o", tmp_path / "run")
     assert result.exit_code == 0, result.output
-    note = "no training image shows 1 of the 5 base classes (kite). Tuning saw them as absent or"
-    assert note in result.stderr
