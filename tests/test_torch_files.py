@@ -62,14 +62,17 @@ def save(content, path, kind="archive", **options):
     return path
 
 
-def every_tensor(file, value):
-    """Tensors read, containers kept."""
+def every_tensor(file, value, around=()):
+    """Tensors read, containers kept; of damaged files, containers may hold themselves."""
     if isinstance(value, StoredTensor):
         return file.tensor(value)
+    if any(value is container for container in around):
+        return value
+    around = (*around, value)
     if isinstance(value, dict):
-        return {key: every_tensor(file, item) for key, item in value.items()}
+        return {key: every_tensor(file, item, around) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(every_tensor(file, item) for item in value)
+        return type(value)(every_tensor(file, item, around) for item in value)
     return value
 
 
