@@ -84,7 +84,7 @@ class FinetuneConfig:
         context_init: phrase that the context starts from instead.
         position: where the class name stands among the context.
         class_specific: whether each class learns a context of its own.
-        residual_ratio: α of CLIP-Adapter, the share of the adapted feature.
+        residual_ratio: α of CLIP-Adapter and T2I-PAL, the share of the adapted feature.
         epochs: passes over the shots.
         batch_size: images a step.
         learning_rate: peak; 0 takes the loss's default.

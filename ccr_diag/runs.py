@@ -125,10 +125,11 @@ def prepare_output(
 
 
 @contextmanager
-def output_folder(folder: Path, *, resume: bool = False, overwrite: bool = False) -> Iterator[None]:
+def output_folder(folder: Path, *, resume: bool = False, overwrite: bool = False) -> Iterator[Path]:
     """As ``prepare_output``, but what ends before its first file leaves all as it was.
 
-    Until then the folder to be replaced stands beside the new one, with a dot before its name.
+    Meanwhile the folder to be replaced stands beside the new one, with a dot before its name. Write
+    to the path that is given: a relative one may lead into the old folder, if that is the current.
     """
     folder = folder.resolve()  # of "." or of a link
     aside = folder.with_name(f".{folder.name}.replaced")
@@ -141,8 +142,8 @@ def output_folder(folder: Path, *, resume: bool = False, overwrite: bool = False
         folder.rename(aside)
     prepare_output(folder, resume=resume)
     try:
-        yield
-    except BaseException:
+        yield folder
+    except BaseException:  # Ctrl-C too; raised again below
         if aside.exists():
             _put_back(folder, aside)
         elif new and not _holds_files(folder):

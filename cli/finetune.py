@@ -135,12 +135,11 @@ def finetune(
     train = load_dataset(config.data, config.split)
     if config.new_classes:
         train = train.with_new(config.new_classes)
-    with output_folder(output, resume=resume, overwrite=overwrite):
+    with output_folder(output, resume=resume, overwrite=overwrite) as folder:
         for seed in range(config.seed, config.seed + splits):
-            folder = output / f"split-{seed}"
             path = run(
                 config.replace(seed=seed),
-                folder,
+                folder / f"split-{seed}",
                 backbone=backbone,
                 train=train,
                 progress=Progress(f"{config.name}, split {seed},"),

@@ -184,6 +184,16 @@ def test_an_output_folder_is_not_touched_unasked(ccr, own, tmp_path):
     assert file.stat().st_mtime_ns != before
 
 
+def test_the_current_folder_can_be_the_output_and_be_replaced(ccr, own, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    for more in ([], ["--overwrite"]):
+        monkeypatch.chdir(tmp_path / "run")
+        result = ccr("finetune", *own, *more, "-o", ".")
+        assert result.exit_code == 0, result.output
+        assert (tmp_path / "run" / "split-1" / "DONE").exists()
+        assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_verbose_tells_which_way_is_taken_and_only_then(ccr, own, tmp_path):
     said = [
         ccr(*flag, "finetune", *own, "-o", tmp_path / name).stderr
