@@ -266,17 +266,25 @@ def _attend(
     attention: Attention,
 ) -> Float[Tensor, "asking width"]:
     """softmax(q·kᵀ/√d) v of every head, and the projection of the heads together."""
-    width = asked.shape[1]
+    width, n = asked.shape[1], module.num_heads
     w, b = module.in_proj_weight, module.in_proj_bias
-
-    def by_bin(x: Tensor, rows: Tensor) -> Tensor:
-        return x.index_select(0, rows.flatten()).view(*rows.shape, -1)
-
-    def heads(x: Tensor) -> Tensor:
-        return x.view(*x.shape[:-1], module.num_heads, -1).transpose(1, 2)
-
-    q = by_bin(F.linear(asking, w[:width], b[:width]), attention.queries)
-    k, v = by_bin(F.linear(asked, w[width:], b[width:]), attention.keys).chunk(2, dim=-1)
-    mixed = F.scaled_dot_product_attention(heads(q), heads(k), heads(v), attention.allowed)
+    q = _rows_of_bins(F.linear(asking, w[:width], b[:width]), attention.queries)
+    k, v = _rows_of_bins(F.linear(asked, w[width:], b[width:]), attention.keys).chunk(2, dim=-1)
+    q, k, v = (_split_heads(x, n) for x in (q, k, v))
+    mixed = F.scaled_dot_product_attention(q, k, v, attention.allowed)
     mixed = mixed.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, attention.places)
     return F.linear(mixed, module.out_proj.weight, module.out_proj.bias)
+
+
+def _rows_of_bins(
+    x: Float[Tensor, "rows width"], numbers: Int[Tensor, "bins most"]
+) -> Float[Tensor, "bins most width"]:
+    """The rows with these numbers."""
+    return x.index_select(0, numbers.flatten()).view(*numbers.shape, -1)
+
+
+def _split_heads(
+    x: Float[Tensor, "bins rows width"], heads: int
+) -> Float[Tensor, "bins heads rows {x.shape[2]//heads}"]:
+    """Each head's share of the width."""
+    return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)

@@ -39,10 +39,12 @@ def ccr() -> Callable[..., Result]:
     return run
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The feature cache of the test run, not the user's."""
-    monkeypatch.setenv("CCR_DIAG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The feature cache of the test run, not the user's; of fixtures that many tests share, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CCR_DIAG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
 
 
 @pytest.fixture(scope="session")

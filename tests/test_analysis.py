@@ -56,17 +56,22 @@ def folders(tmp_path_factory, tiny_backbone, drawn_data):
     return [root / name for name in SETTINGS]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def drawn_test(drawn_data):
     return load_dataset(drawn_data, "test").with_new(["grey square"])
 
 
-@pytest.fixture
-def results(folders, tiny_backbone, drawn_test, tmp_path):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The folder of the results."""
+    return tmp_path_factory.mktemp("analysis")
+
+
+@pytest.fixture(scope="module")
+def results(folders, tiny_backbone, drawn_test, written):
+    """The analysis of all runs; tests do not change it."""
     features = image_features(tiny_backbone, drawn_test)
-    return analyse(
-        load_runs(folders), tiny_backbone, drawn_test, features, tmp_path, n_bootstrap=20
-    )
+    return analyse(load_runs(folders), tiny_backbone, drawn_test, features, written, n_bootstrap=20)
 
 
 def test_each_model_is_read_through_a_map_that_its_name_tells(folders, tiny_backbone):
@@ -91,13 +96,11 @@ def values(metrics):
     return {key: entry["value"] for key, entry in metrics.items()}
 
 
-def test_splits_are_the_measurements_of_the_saved_predictions(results, tmp_path):
-    assert results == load_results(tmp_path / RESULTS)
+def test_splits_are_the_measurements_of_the_saved_predictions(results, written):
+    assert results == load_results(written / RESULTS)
     for model, stem in [(results["models"][0], "zero-shot"), (results["models"][-2], "bce-ccr")]:
         for split in model["splits"]:
-            saved = load_predictions(
-                tmp_path / "predictions" / f"{stem}-split-{split['split']}.npz"
-            )
+            saved = load_predictions(written / "predictions" / f"{stem}-split-{split['split']}.npz")
             assert saved.map.as_dict() == split["map"]
             assert saved.provenance["model"] == model["name"]
             measured = measure_predictions(saved, n_bootstrap=0).to_json()
@@ -137,9 +140,9 @@ def test_nothing_is_written_without_a_folder(folders, tiny_backbone, drawn_test,
 
 
 def test_predictions_hold_what_is_known_of_classes_and_images(
-    results, folders, tiny_backbone, drawn_data, drawn_test, tmp_path
+    results, folders, tiny_backbone, drawn_data, drawn_test, written
 ):
-    saved = load_predictions(tmp_path / "predictions" / "bce-split-1.npz")
+    saved = load_predictions(written / "predictions" / "bce-split-1.npz")
     train = load_dataset(drawn_data, "train")
     np.testing.assert_array_equal(saved.class_counts, (train.labels == 1).sum(axis=0))
     features = image_features(tiny_backbone, drawn_test).numpy()
@@ -164,13 +167,13 @@ def test_only_the_first_of_several_splits_is_drawn_again():
 
 
 def test_scores_are_cosines_of_the_tuned_prompts(
-    results, folders, tiny_backbone, drawn_test, tmp_path
+    results, folders, tiny_backbone, drawn_test, written
 ):
-    saved = load_predictions(tmp_path / "predictions" / "zero-shot-split-1.npz")
+    saved = load_predictions(written / "predictions" / "zero-shot-split-1.npz")
     features = image_features(tiny_backbone, drawn_test)
     expected = features @ zero_shot_embeddings(tiny_backbone, drawn_test.class_names).T
     np.testing.assert_allclose(saved.values, expected.numpy(), atol=1e-6)
-    tuned = load_predictions(tmp_path / "predictions" / "bce-split-1.npz")
+    tuned = load_predictions(written / "predictions" / "bce-split-1.npz")
     assert np.abs(tuned.values - saved.values).max() > 1e-3
     np.testing.assert_array_equal(tuned.labels, drawn_test.labels)
 

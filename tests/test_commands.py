@@ -113,7 +113,7 @@ def test_definitions_are_chosen_and_a_dash_writes_nothing(ccr, own, tmp_path, mo
         "csv": "model,map_rule,group,class,metric,value,low,high",
         "latex": r"\toprule",
     }.items():
-        result = ccr(*command, form)
+        result = ccr(*command, form, "--bootstrap", 0)
         assert text in result.stdout
         assert "Written" not in result.stderr
     assert list(elsewhere.iterdir()) == []

@@ -251,8 +251,9 @@ def test_a_class_without_positives_is_no_proof_where_few_were_due():
     labels[:, 5] = 0
     few, many = probs.copy(), probs.copy()
     few[:, 5], many[:, 5] = 2 / IMAGES, 60 / IMAGES
-    assert "classes" not in said(findings(measured(few, labels)))
-    effect = signed_errors_of_classes(measured(few, labels))[5]
+    m = measured(few, labels)
+    assert "classes" not in said(findings(m))
+    effect = signed_errors_of_classes(m)[5]
     assert effect.p == pytest.approx(2 * (1 - 2 / IMAGES) ** IMAGES, rel=1e-6)
     named = said(findings(measured(many, labels)))["classes"].evidence["classes"]
     assert [entry["class"] for entry in named] == ["5"]

@@ -11,7 +11,7 @@ and so several objects of a class without a known plural are named once, in the 
 
 import json
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -105,6 +105,7 @@ def _phrase(name: str, synonyms: Sequence[str], n: int, word: float, count: floa
     return f"{NUMBERS.get(n, 'some')} {plural}" if count < COUNTED else plural
 
 
+@cache
 def plural_of(name: str) -> str:
     """The most common plural of a name of one or several words."""
     *first, last = name.split()

@@ -17,6 +17,7 @@ from ccr_diag.metrics.intervals import LEVEL
 from ccr_diag.metrics.populations import COARSE, Errors, families, scaled
 
 MANY = 1e15  # entries of a population for each one seen: chance has no part in it
+AT_ONCE = 2**13  # gaps of samples: of few, those of many populations in one operation
 
 Function = Callable[[ReliabilityBins], Float64[np.ndarray, "*batch"]]
 Values = Float64[np.ndarray, "*batch"]
@@ -92,25 +93,26 @@ def curves(
         all_gaps = families(np.asarray(bins.count, dtype=np.float64), gap, sd, error)
     shorter = of_samples or {}
     found: dict[str, list[Curve]] = {name: [] for name in measures}
+    step = max(1, AT_ONCE // max(error.size, 1))
     for family in all_gaps:
-        pairs = []
-        for gaps in family:
-            errors = error
+        points: dict[str, list[tuple[Values, Values]]] = {name: [] for name in measures}
+        for start in range(0, len(family), step):
+            gaps = np.stack(family[start : start + step], axis=-2)[..., None, :]
+            errors = error[..., None, :, :]
             if noise is not None:
-                q = np.clip(confidence - gaps, 0, 1)
-                lacking = np.sqrt(np.maximum(q * (1 - q) / n - variance, 0))
-                errors = error + lacking[..., None, :] * noise
-            samples = _with_gaps(bins, gaps[..., None, :] + errors)
-            population = _with_gaps(bins, gaps[..., None, :], 1.0 if noise is None else MANY)
-            pairs.append(
-                [
-                    (measure(population)[..., 0], shorter.get(name, measure)(samples))
-                    for name, measure in measures.items()
-                ]
-            )
-        for name, points in zip(measures, zip(*pairs, strict=True), strict=True):
-            truth, shown = zip(*points, strict=True)
-            found[name].append(Curve(np.stack(truth, axis=-1), np.stack(shown, axis=-2)))
+                q = np.clip(confidence[..., None, None, :] - gaps, 0, 1)
+                of_outcomes = q * (1 - q) / n[..., None, None, :]
+                lacking = np.sqrt(np.maximum(of_outcomes - variance[..., None, None, :], 0))
+                errors = errors + lacking * noise[..., None, :, :]
+            samples = _with_gaps(bins, gaps + errors)
+            population = _with_gaps(bins, gaps, 1.0 if noise is None else MANY)
+            for name, measure in measures.items():
+                shown = shorter.get(name, measure)(samples)
+                points[name].append((measure(population)[..., 0], shown))
+        for name, parts in points.items():
+            of_truth, of_shown = zip(*parts, strict=True)
+            curve = Curve(np.concatenate(of_truth, axis=-1), np.concatenate(of_shown, axis=-2))
+            found[name].append(curve)
     return found
 
 
@@ -193,11 +195,13 @@ def _total(bins: ReliabilityBins) -> Float64[np.ndarray, "*batch 1"]:
 
 
 def _with_gaps(
-    bins: ReliabilityBins, gap: Float64[np.ndarray, "*batch samples bins"], times: float = 1.0
+    bins: ReliabilityBins,
+    gap: Float64[np.ndarray, "*batch populations samples bins"],
+    times: float = 1.0,
 ) -> ReliabilityBins:
-    """These bins with other outcomes, in each sample; each entry so many times."""
+    """These bins with other outcomes, in each sample of each population; entries so many times."""
     count, confidence, variance = (
-        np.broadcast_to(times * part[..., None, :], gap.shape)
+        np.broadcast_to(times * part[..., None, None, :], gap.shape)
         for part in (bins.count, bins.sum_confidence, bins.sum_variance)
     )
     return ReliabilityBins(count, confidence, confidence - count * gap, variance)

@@ -128,30 +128,30 @@ class Measurement:
         }
 
     def _pool_json(self, pool: str) -> dict[str, Any]:
-        mask = self.of_pool(pool)
+        mask, values = self.of_pool(pool), self.values[pool]
+        ends = [self.ends.get(pool, {}).get(metric, (np.nan, np.nan)) for metric in values]
+        metrics = _entries(np.array(list(values.values())), np.array(ends).T)
         return {
             "n_classes": int(mask.sum()),
             "n_known": int(self.n_known[mask].sum()),
             "n_positive": int(self.n_positive[mask].sum()),
             "effective_bins": int(filled_bins(self.reliability[pool]["positive"])),
-            "metrics": {
-                metric: _entry(value, self.interval(metric, pool))
-                for metric, value in self.values[pool].items()
-            },
+            "metrics": dict(zip(values, metrics, strict=True)),
             "reliability": {c: _bins_json(bins) for c, bins in self.reliability[pool].items()},
         }
 
     def _classes_json(self) -> list[dict[str, Any]]:
+        columns = {
+            metric: _entries(values, self.class_ends.get(metric))
+            for metric, values in self.class_values.items()
+        }
         return [
             {
                 "name": name,
                 "group": self.groups[i] if self.groups else None,
                 "n_known": int(self.n_known[i]),
                 "n_positive": int(self.n_positive[i]),
-                "metrics": {
-                    metric: _entry(values[i], self.interval(metric, class_=name))
-                    for metric, values in self.class_values.items()
-                },
+                "metrics": {metric: column[i] for metric, column in columns.items()},
             }
             for i, name in enumerate(self.class_names)
         ]
@@ -168,9 +168,14 @@ def pools(groups: Sequence[str], n_classes: int) -> dict[str, Bool[np.ndarray, "
     return found | {group: of_class == group for group in order}
 
 
-def _entry(value: float, ends: tuple[float, float] | None) -> dict[str, float | None]:
-    low, high = ends or (np.nan, np.nan)
-    return {"value": _plain(value), "low": _plain(low), "high": _plain(high)}
+def _entries(
+    values: Float64[np.ndarray, " values"], ends: Float64[np.ndarray, "2 values"] | None
+) -> list[dict[str, float | None]]:
+    """Each value with its interval; none where an end is undefined."""
+    both = np.full((2, len(values)), np.nan) if ends is None else ends
+    low, high = np.where(np.isnan(both).any(axis=0), np.nan, both)
+    columns = (_plain(part) for part in (values, low, high))
+    return [{"value": v, "low": a, "high": b} for v, a, b in zip(*columns, strict=True)]
 
 
 def _bins_json(bins: ReliabilityBins) -> dict[str, list[Any]]:
@@ -178,8 +183,8 @@ def _bins_json(bins: ReliabilityBins) -> dict[str, list[Any]]:
     low, high = consistency_band(bins)
     columns = {"confidence": bins.confidence, "frequency": bins.frequency, "low": low, "high": high}
     count = bins.count.astype(np.int64).tolist()
-    return {"count": count} | {k: [_plain(v) for v in c] for k, c in columns.items()}
+    return {"count": count} | {k: _plain(c) for k, c in columns.items()}
 
 
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _plain(values: Float64[np.ndarray, " values"]) -> list[float | None]:
+    return [None if v != v else v for v in values.tolist()]  # NaN alone is unlike itself
