@@ -39,6 +39,16 @@ def align(a: Predictions, b: Predictions) -> Predictions:
     return moved
 
 
+def in_class_order(b: Predictions, class_names: tuple[str, ...]) -> Predictions:
+    """``b`` with its columns in the order of these classes.
+
+    Raises:
+        BadPredictions: its classes are not these.
+    """
+    columns = _places("classes", class_names, b.class_names)
+    return b if columns is None else _moved(b, None, columns)
+
+
 def _places(what: str, wanted: Sequence[str], names: Sequence[str]) -> list[int] | None:
     """Where each wanted name stands; None if they are in the same order."""
     if wanted == names:
@@ -49,7 +59,7 @@ def _places(what: str, wanted: Sequence[str], names: Sequence[str]) -> list[int]
     extra = [name for name in names if name not in ours]
     if lost or extra:
         raise BadPredictions(
-            f"Two files can only be compared on the same {what}, but "
+            f"Both files must have the same {what}, but "
             f"{(lost or extra)[0]!r} is only in the {'first' if lost else 'second'}."
         )
     return [place[name] for name in wanted]

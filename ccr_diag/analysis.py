@@ -167,7 +167,7 @@ def analyse_models(
         progress: told models done and models in all.
     """
     zero_shot = ZeroShot.of(models[0].spaces[0], test.class_names, features.numpy())
-    near = _proximity(zero_shot.images, find_preset(preset))
+    near = image_proximity(zero_shot.images, find_preset(preset))
     chosen = {"preset": preset, "n_bins": n_bins, "seed": seed}
     measured: list[list[Split]] = []
     for i, model in enumerate(models):
@@ -233,10 +233,15 @@ def _save(model: Model, said: Sequence[Predictions], folder: Path) -> None:
         predictions.save(folder / f"{stem}-split-{space.seed}.npz")
 
 
-def _proximity(
+def image_proximity(
     images: Float[np.ndarray, "images dim"], chosen: Preset
 ) -> Float[np.ndarray, " images"] | None:
-    """How near each test image is to the others; a single image has none."""
+    """How near each image is to the others, as PIECE needs it; None of a single image.
+
+    Args:
+        images: their features.
+        chosen: says which neighbours count, and how.
+    """
     if len(images) < 2:
         return None
     return proximity(images, k=chosen.neighbours, variant=chosen.proximity)

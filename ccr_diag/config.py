@@ -34,6 +34,7 @@ CHOICES = {
     "position": ("end", "middle", "front"),
     "precision": ("fp32", "amp_bf16"),
 }
+CLASS_SPLITS = ("first-half", "coco-48-17", "coco-65-15")
 Position = Literal["end", "middle", "front"]
 DIFFUSERS, IMAGES_OF_CAPTIONS = "diffusers", "images of captions"
 
@@ -55,6 +56,8 @@ class FinetuneConfig:
         split: which split of it to tune on.
         new_classes: classes to leave out of tuning, beside those that the data set itself declares
             new.
+        class_split: which classes are new, in place of what the data set declares: a name of
+            ``CLASS_SPLITS``, a TOML file, or empty.
         framework: what is learned.
         loss: what is minimised.
         regularizer: what is added, times ``lambda_``.
@@ -100,6 +103,7 @@ class FinetuneConfig:
     data: str = "scenes"
     split: str = "train"
     new_classes: tuple[str, ...] = ()
+    class_split: str = ""
     framework: str = "coop"
     loss: str = "bce"
     regularizer: str = "none"
@@ -188,6 +192,18 @@ class FinetuneConfig:
 
     def _check_combinations(self) -> None:
         """Refuse settings that contradict each other."""
+        split = self.class_split
+        if split and split not in CLASS_SPLITS and not split.endswith(".toml"):
+            raise BadConfig(
+                f"class_split must be one of {', '.join(CLASS_SPLITS)} or a TOML file, but got "
+                f"{split!r}{nearest(split, CLASS_SPLITS)}"
+            )
+        if self.class_split and self.new_classes:
+            raise BadConfig(
+                "New classes are named one by one or by a class split, but got new_classes "
+                f"{', '.join(self.new_classes)} with class_split {self.class_split!r}; leave one "
+                "out."
+            )
         if self.loss == "ranking" and self.bias == "learned":
             raise BadConfig(
                 "A bias is not learned by the ranking loss, in which it cancels, but got loss "
@@ -198,11 +214,35 @@ class FinetuneConfig:
                 f"Label smoothing goes with loss 'bce', but got {self.loss!r} with "
                 f"label_smoothing {self.label_smoothing}; leave it out."
             )
+        self._check_regularizer()
         self._check_part("class_specific", lambda it: it.CLASS_SPECIFIC)
         self._check_part("captions", lambda it: "captions" in it.TRAINED_ON)
         self._check_part("synonyms", lambda it: "captions" in it.TRAINED_ON)
         self._check_part("images_from", lambda it: it.TRAINED_ON == IMAGES_OF_CAPTIONS)
         self._check_captions()
+
+    def _check_regularizer(self) -> None:
+        """Refuse a regularizer that has nothing to act on."""
+        if self.regularizer == "ccr" and self.batch_size == 1:
+            from ccr_diag.covariance import CENTRED  # here: it brings torch
+
+            if CENTRED[self.estimator]:
+                raise BadConfig(
+                    "A centred estimator of CCR needs batches of 2 images or more, but got "
+                    f"{self.estimator!r} with batch_size 1; raise it, or take an uncentred "
+                    "estimator."
+                )
+        if self.regularizer == "dor" and (self.class_specific or not self._names_anything):
+            raise BadConfig(
+                "Regularizer dor needs a learned context that all names share, but framework "
+                f"{self.framework!r} learns none{' with class_specific' * self.class_specific}; "
+                "choose another framework or regularizer."
+            )
+
+    @property
+    def _names_anything(self) -> bool:
+        """Whether what is learned also suits names that are no class."""
+        return hasattr(FRAMEWORKS[self.framework], "encode_names")
 
     def _check_part(self, name: str, takes: "Callable[[type[Framework]], bool]") -> None:
         """Refuse a setting that has no part in the framework."""
@@ -290,7 +330,8 @@ def config_from_dict(values: dict[str, Any]) -> FinetuneConfig:
         given = tuple(value) if kind is tuple and isinstance(value, list) else value
         given = float(given) if kind is float and type(given) is int else given
         if type(given) is not kind:
-            raise BadConfig(f"Setting {key!r} must be of kind {kind.__name__}, but got {value!r}.")
+            named = "list" if kind is tuple else kind.__name__
+            raise BadConfig(f"Setting {key!r} must be of kind {named}, but got {value!r}.")
         checked[key] = given
     return FinetuneConfig(**_defaults(checked) | checked)
 

@@ -37,10 +37,14 @@ class MissingExtra(CcrDiagError):
 
 
 class RunFailed(CcrDiagError):
-    """A run that began well could not go on (not-a-number loss, no space left).
+    """A run that began well could not go on (a loss that is not a number, a killed process).
 
     What was saved is kept.
     """
+
+
+class NoSpace(RunFailed):
+    """The disk is full."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -56,6 +56,7 @@ def finetune(
 
     Raises:
         BadConfig: the folder holds a run of another config.
+        BadCheckpoint: it holds a run of other classes or examples, or of another backbone.
         BadData: no base class is left to tune on, or one has no example.
         RunFailed: the loss stopped being a number, or no space is left.
     """
@@ -68,6 +69,7 @@ def finetune(
     _check_new_classes(config, train)
     _check_settings(folder, config)
     if is_done(folder):
+        _require_classes(load_checkpoint(folder), train)
         return folder / CHECKPOINT
     zero_shot = zero_shot_embeddings(backbone, train.class_names)[base]
     framework, regularizer = _what_acts(config, backbone, train, zero_shot)
@@ -85,7 +87,7 @@ def finetune(
     if path.exists():
         saved = load_checkpoint(path)
         saved.require_backbone(backbone)
-        saved.require_classes(train.class_names)
+        _require_classes(saved, train)
         _require_examples(saved, shots)
         restore(tuning, saved)
     write_text(folder / CONFIG, config.to_toml())  # nothing is written before all is known to fit
@@ -104,6 +106,16 @@ def finetune(
         save_checkpoint(path, tuning, facts)
     _finish(folder, tuning, facts, config, backbone, shots, scale)
     return path
+
+
+def _require_classes(saved: Checkpoint, train: MultiLabelDataset) -> None:
+    """Refuse to go on with other base or new classes than the run began with."""
+    if (saved.class_names, saved.new) != (train.class_names, train.new_names):
+        raise BadCheckpoint(
+            "A run goes on with the base and new classes it began with, but those of the data or "
+            f"of its class split are no longer those of {saved.path}; choose another --output or "
+            "add --overwrite."
+        )
 
 
 def _require_examples(saved: Checkpoint, shots: Shots) -> None:
@@ -214,7 +226,7 @@ def _facts(
     return {
         "config": config.as_dict(),
         "class_names": list(train.class_names),
-        "new": [n for n, new in zip(train.class_names, train.new, strict=True) if new],
+        "new": list(train.new_names),
         "groups": list(class_groups(train.labels, train.new)),
         "class_counts": class_counts(train.labels).tolist(),
         "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},

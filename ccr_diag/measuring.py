@@ -42,7 +42,7 @@ def results_of(
         BadData: they are not about the same classes in the same groups.
     """
     _check_classes(predictions)
-    names = _unique([str(p.provenance["model"]) for p in predictions])
+    names = unique_names([str(p.provenance["model"]) for p in predictions])
     models, measured = [], []
     for done, (name, p) in enumerate(zip(names, predictions, strict=True), start=1):
         measured.append(measure_predictions(p, **options))
@@ -137,7 +137,7 @@ def _group_of(predictions: Predictions) -> dict[str, str | None]:
     return dict(zip(predictions.class_names, groups, strict=True))
 
 
-def _unique(names: Sequence[str]) -> list[str]:
+def unique_names(names: Sequence[str]) -> list[str]:
     """The second of a name becomes “name (2)”, and so on."""
     found: list[str] = []
     for name in names:

@@ -108,13 +108,13 @@ def _by_model(
 ) -> Table:
     """One row a model, one column a measure."""
     several = any(len(model["splits"]) > 1 for model in models)
-    texts = [_column(column, scale, several) for column in columns]
+    texts = [cells(column, scale, several) for column in columns]
     rows = [[model["label"], *(c[i] for c in texts)] for i, model in enumerate(models)]
     return title, ["model", *header], rows
 
 
-def _column(entries: Sequence[Entry | None], scale: float, several: bool) -> list[str]:
-    """One more decimal where every value would otherwise show a single digit."""
+def cells(entries: Sequence[Entry | None], scale: float, several: bool) -> list[str]:
+    """Of a column; one more decimal where every value would otherwise show a single digit."""
     sizes = [abs(scale * (e["value"] or 0.0)) for e in entries if e is not None]
     few, least = (1, 1.0) if scale == 100 else (3, 0.1)
     digits = few if max(sizes, default=0.0) >= least else few + 1
@@ -141,13 +141,3 @@ def cell(entry: Entry | None, scale: float, digits: int, several: bool = False) 
 
 def _number(value: float | None, scale: float, digits: int) -> str:
     return NONE if value is None else f"{scale * value:z.{digits}f}"
-
-
-def percent(entry: Entry) -> str:
-    """“12.3 ± 0.4” in percent, of a mean over splits."""
-    return cell(entry, 100.0, 1, several=True)
-
-
-def plain(entry: Entry) -> str:
-    """“0.123 ± 0.004”, of a mean over splits."""
-    return cell(entry, 1.0, 3, several=True)

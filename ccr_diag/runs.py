@@ -5,6 +5,7 @@ checkpoint.safetensors   learned tensors, optimizer, and everything needed to re
 examples.txt             names of the training examples, one a line
 log.jsonl                one line an epoch
 DONE                     written last: a folder without it is unfinished
+measured.json            in a sweep: what was measured of the run
 """
 
 import errno
@@ -20,12 +21,13 @@ from pathlib import Path
 import platformdirs
 from safetensors import SafetensorError
 
-from ccr_diag.errors import OutputExists, RunFailed
+from ccr_diag.errors import NoSpace, OutputExists
 
 CONFIG, CHECKPOINT, LOG, DONE = "config.toml", "checkpoint.safetensors", "log.jsonl", "DONE"
 EXAMPLES = "examples.txt"
 RESULTS, TABLES_MARKDOWN, TABLES_CSV = "results.json", "tables.md", "tables.csv"
 PREDICTIONS, FIGURES, RUNS = "predictions", "figures", "runs"
+GRID, MEASURED, LOCK = "grid.toml", "measured.json", ".lock"  # of a sweep
 
 OWN_NAMES = re.compile(
     "|".join(
@@ -34,10 +36,12 @@ OWN_NAMES = re.compile(
             (CONFIG, CHECKPOINT, EXAMPLES, LOG, DONE, RESULTS, TABLES_MARKDOWN, TABLES_CSV),
         )
     )
+    + rf"|{re.escape(GRID)}|{re.escape(MEASURED)}|{re.escape(LOCK)}|results\.(csv|parquet)"
     + r"|[a-z0-9-]+-split-\d+\.npz"  # predictions
-    + r"|(modality_gap|reliability_by_group_\d+|calibration_by_frequency|text_geometry)"
+    + r"|(modality_gap|reliability_by_group_\d+|calibration_by_frequency|text_geometry"
+    + r"|robustness_[a-z0-9_]+)"
     + r"\.(png|svg|pdf)"
-    + r"|\..*\.\d+\..*"  # a partial file of a killed run
+    + r"|\..*\.\d+(\..*)?"  # a partial file of a killed run
 )
 
 
@@ -45,7 +49,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a file beside ``path``, then rename it: readers see the old or the new.
 
     Raises:
-        RunFailed: no space is left; the old file, if any, is untouched.
+        NoSpace: the disk is full; the old file, if any, is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last, as some writers (numpy) append one to names that lack it.
@@ -56,7 +60,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     except (OSError, SafetensorError) as error:
         if not _is_disk_full(error, path.parent):
             raise
-        raise RunFailed(
+        raise NoSpace(
             f"Writing needs free space, but there is none left for {path}; "
             "free some and run the command again, with --resume if it has one."
         ) from error
@@ -164,7 +168,8 @@ def _put_back(folder: Path, aside: Path) -> None:
 
 
 def _holds_files(folder: Path) -> bool:
-    return any(not path.is_dir() for path in folder.rglob("*"))
+    """Whether anything was written, beside a sweep's lock."""
+    return any(not path.is_dir() and path.name != LOCK for path in folder.rglob("*"))
 
 
 def _check_own(folder: Path, keep: Sequence[Path]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .analyze_correlation import correlation
 from .analyze_embeddings import embeddings
 from .analyze_predictions import predictions
 from .answer import TERMINAL, line_width
@@ -127,12 +128,13 @@ def _of_runs(
     from ccr_diag.analysis import analyse
     from ccr_diag.backbone import load_backbone
     from ccr_diag.compared_models import load_runs
-    from ccr_diag.data import load_dataset
+    from ccr_diag.run_data import checkpoint_dataset
 
     loaded = load_runs(runs)
-    config = loaded[0].splits[0].config
+    first = loaded[0].splits[0]
+    config = first.config
     backbone = load_backbone(config.model, config.pretrained or None, device, config.precision)
-    test = load_dataset(data or config.data, split)
+    test = checkpoint_dataset(first, split, data)
     output, progress = prepare(), Progress()
     features = _features(backbone, test, any(run.local for run in loaded), progress)
     return analyse(
@@ -175,5 +177,6 @@ def _told(progress: Progress) -> dict[str, Any]:
     }
 
 
+analyze.add_command(correlation)
 analyze.add_command(embeddings)
 analyze.add_command(predictions)

@@ -42,6 +42,14 @@ def check_output(output: Path, overwrite: bool, inputs: Sequence[Path | None]) -
         )
 
 
+def check_npz(output: Path) -> None:
+    """Refuse a name by which the commands that read predictions would not know the file."""
+    from ccr_diag.errors import BadConfig
+
+    if output.suffix != ".npz":
+        raise BadConfig(f"The output must be a file named ….npz, but got {output}; rename it.")
+
+
 def write(text: str, output: Path) -> None:
     """To the terminal, or to a file and say so on stderr."""
     from ccr_diag.runs import write_text

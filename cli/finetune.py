@@ -30,6 +30,7 @@ SETTINGS = {
     "data": "Data set: scenes[:STYLE] or manifest:FILE.csv.",
     "split": "Split of the data set to tune on.",
     "new_classes": "A class to leave out of tuning and call new (repeatable).",
+    "class_split": "New classes by first-half, coco-48-17, coco-65-15 or a TOML file: new = [...].",
     "framework": "What is learned; unless given, settings are those of its paper.",
     "loss": "What is minimised.",
     "regularizer": "What is added.",
@@ -127,14 +128,12 @@ def finetune(
 
     from ccr_diag.backbone import load_backbone
     from ccr_diag.checkpoint import load_checkpoint
-    from ccr_diag.data import load_dataset
     from ccr_diag.finetune import finetune as run
+    from ccr_diag.run_data import run_dataset
     from ccr_diag.runs import output_folder
 
     backbone = load_backbone(config.model, config.pretrained or None, device, config.precision)
-    train = load_dataset(config.data, config.split)
-    if config.new_classes:
-        train = train.with_new(config.new_classes)
+    train = run_dataset(config, config.split)
     with output_folder(output, resume=resume, overwrite=overwrite) as folder:
         for seed in range(config.seed, config.seed + splits):
             path = run(

@@ -18,10 +18,12 @@ from ccr_diag.errors import CcrDiagError
 # Command → its line in `ccr-diag --help`. Command `x` is the object `x` of the module `x` here.
 COMMANDS = {
     "finetune": "Fine-tune on images with many labels, with or without CCR.",
+    "sweep": "Fine-tune and measure every setting of a grid, into one table.",
     "predict": "Score images with a checkpoint, of a run or a public one.",
     "analyze": "Measure how far probabilities can be trusted, and where not.",
     "compare": "Say whether one model's predictions are better than another's.",
-    "figures": "Draw the figures of an analysis.",
+    "calibrate": "Fit a calibrator on other images, and say what it changed.",
+    "figures": "Draw the figures of an analysis or a sweep.",
     "demo": "Tune, analyze and draw the embedded example, offline.",
 }
 
@@ -29,6 +31,7 @@ COMMANDS = {
 REFUSED = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some of your quota",
+    errno.EFBIG: "write to a place without such a limit",
     errno.EACCES: "choose another folder or ask for access",
     errno.EPERM: "choose another folder or ask for access",
     errno.EROFS: "choose another folder",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .answer import check_output
+from .answer import check_npz, check_output
 from .options import PATH, device_options, set_threads
 from .progress import Progress
 from .public_files import is_run, load_public, map_and_public_options, require_rule
@@ -54,7 +54,7 @@ def predict(
     ccr-diag predict model.pth.tar-50 --model ViT-B-16 --pretrained openai \\
         --data manifest:photos.csv -o coop.npz
     """  # noqa: D301 (click wants the backspace itself)
-    _check_suffix(output)
+    check_npz(output)
     check_output(output, overwrite, [checkpoint, stated["class_names"]])
     set_threads(threads)
     if is_run(checkpoint):
@@ -67,25 +67,16 @@ def predict(
     click.echo(f"Written: {output}, {images} images, {classes} classes", err=True)
 
 
-def _check_suffix(output: Path) -> None:
-    """A name by which the commands that read it know the file."""
-    from ccr_diag.errors import BadConfig
-
-    if output.suffix != ".npz":
-        raise BadConfig(f"The output must be a file named ….npz, but got {output}; rename it.")
-
-
 def _of_run(path: Path, data: str | None, split: str, rule: str, device: str) -> "Predictions":
     """Predictions of a run of our own."""
     from ccr_diag.backbone import load_backbone
-    from ccr_diag.data import load_dataset
     from ccr_diag.predict import tuned_space
+    from ccr_diag.run_data import checkpoint_dataset
     from ccr_diag.run_predictions import run_predictions
 
-    run = _one_split(path)
+    run = one_split(path)
     config = run.config
-    dataset = load_dataset(data or config.data, split)
-    run.require_classes(dataset.class_names)
+    dataset = checkpoint_dataset(run, split, data)
     backbone = load_backbone(config.model, config.pretrained or None, device, config.precision)
     space = tuned_space(run, backbone, rule)
     features, seen, scoring = _features(space, backbone, dataset)
@@ -93,7 +84,7 @@ def _of_run(path: Path, data: str | None, split: str, rule: str, device: str) ->
     return _with_proximity(found, features)
 
 
-def _one_split(path: Path) -> "Checkpoint":
+def one_split(path: Path) -> "Checkpoint":
     """The finished split of a run that has only one, or that is named."""
     from ccr_diag.compared_models import load_runs
     from ccr_diag.errors import BadCheckpoint

@@ -1,6 +1,6 @@
 """All figures of a results file: a parsed results file flows in, image files flow out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -56,12 +56,30 @@ def draw_all(results: Results, folder: Path, formats: Sequence[str] = ("png", "s
         BadConfig: an unknown format.
         BadData: no figure can be drawn, or one lacks a number for some model.
     """
+    return write_figures(all_figures(results), folder, formats)
+
+
+def write_figures(
+    figures: Mapping[str, Figure], folder: Path, formats: Sequence[str] = ("png", "svg")
+) -> list[Path]:
+    """Write every figure in every format.
+
+    Args:
+        figures: file name without ending → figure.
+        folder: made if it is not there; files of the same name are replaced.
+        formats: of ``FORMATS``.
+
+    Returns:
+        The files written, figure by figure.
+
+    Raises:
+        BadConfig: an unknown format.
+    """
     for ending in formats:
         if ending not in FORMATS:
             raise BadConfig(
                 f"A figure format must be one of {', '.join(FORMATS)}, but got {ending!r}."
             )
-    figures = all_figures(results)
     folder.mkdir(parents=True, exist_ok=True)
     return [
         _write(figure, folder / f"{name}.{ending}")

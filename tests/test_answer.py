@@ -6,8 +6,9 @@ OTHERS = {
     "compare": ["--labels", "--class-names", "--groups", "--features"],
     "analyze predictions": ["--labels", "--class-names", "--groups", "--features"],
     "analyze embeddings": ["--images", "--class-names"],
+    "analyze correlation": ["--labels", "--class-names", "--groups"],
 }
-N_FILES = {"compare": 2, "analyze predictions": 2, "analyze embeddings": 2}
+N_FILES = dict.fromkeys(OTHERS, 2)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,14 @@ def test_bad_settings(values, text):
     assert str(error.value) == text
 
 
+def test_a_file_of_an_older_version_lacks_what_is_new_and_means_its_default(tmp_path):
+    config = FinetuneConfig(loss="asl", new_classes=("cat",))
+    lines = [line for line in config.to_toml().splitlines() if "class_split" not in line]
+    assert len(lines) == len(dataclasses.fields(FinetuneConfig)) - 1
+    (tmp_path / "config.toml").write_text("\n".join(lines), encoding="utf-8")
+    assert load_config(tmp_path / "config.toml") == config
+
+
 def test_whole_numbers_pass_for_floats():
     assert config_from_dict({"lambda_": 2}).lambda_ == 2.0
 

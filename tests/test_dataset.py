@@ -64,6 +64,31 @@ def test_with_new_replaces_the_flags():
     assert dataset().with_new([]).new.tolist() == [False] * 3
 
 
+def test_in_order_moves_and_drops_classes():
+    told = dataset(
+        captions=("a", "b", "c", "d"), synonyms={"cat": ("kitten",), "horse": ("mare", "foal")}
+    )
+    moved = told.in_order(["dog", "cat"])
+    assert moved.class_names == ("dog", "cat")
+    assert (moved.new.tolist(), moved.new_names) == ([True, False], ("dog",))
+    assert moved.labels.tolist() == [[0, 1], [1, 0], [0, 0], [1, 1]]
+    assert moved.labels.flags.c_contiguous
+    assert moved.synonyms == {"cat": ("kitten",)}
+    assert (moved.captions, moved.image_ids) == (told.captions, told.image_ids)
+    assert dataset().in_order(["dog", "cat"]).synonyms is None
+    back = told.in_order(["horse", "dog", "cat"]).in_order(told.class_names)
+    np.testing.assert_array_equal(back.labels, told.labels)
+
+
+def test_in_order_needs_every_class():
+    with pytest.raises(BadData) as error:
+        dataset().in_order(["cat", "dogs", *"abcde"])
+    assert str(error.value) == (
+        "Data set toy must have the 7 classes of the run, by the same names, but lacks 6 (dogs, a, "
+        "b, c, d, …); rename its classes, or use data that has them."
+    )
+
+
 def test_fields_cannot_be_changed():
     with pytest.raises(AttributeError):
         dataset().name = "other"

@@ -11,6 +11,7 @@ import pytest
 
 from ccr_diag import analysis
 from ccr_diag.cli.main import COMMANDS, cli
+from ccr_diag.grids import READY, load_grid
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -92,3 +93,18 @@ def test_the_demo_shows_ccr_beside_what_it_must_be_compared_with(ccr, tmp_path, 
         assert model in result.stdout
     made = {path.name for path in (tmp_path / "demo").iterdir()}
     assert made == {"results.json", "tables.md", "tables.csv", "predictions", "runs", "figures"}
+
+
+def test_the_grid_of_the_readme_is_one(tmp_path):
+    (block,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "grid.toml").write_text(block)
+    grid = load_grid(str(tmp_path / "grid.toml"))
+    assert {config.framework for config in grid.runs} == {"coop", "kgcoop"}
+    assert len(grid.calibrators) == 4
+
+
+def test_the_readme_and_the_help_name_every_ready_grid():
+    said = cli.get_command(click.Context(cli), "sweep").help
+    for name in READY:
+        assert f"`{name}`" in README
+        assert name in re.findall(r"[a-z-]+", said)

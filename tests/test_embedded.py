@@ -121,14 +121,3 @@ def test_the_cut_vocabulary_keeps_the_pieces_of_known_words(tmp_path):
         pieces = [[t.decoder[i] for i in t.encode(word)] for t in (full, small)]
         assert pieces[0] == pieces[1]
     assert small.decode(small.encode("unheard-of giraffes")).strip() == "unheard - of giraffes"
-
-
-def test_the_study_is_a_grid_of_valid_runs_and_writes_what_it_found(tmp_path):
-    from ccr_diag.config import CHOICES, config_from_dict
-    from ccr_diag.embedded.study import BIASES, LAMBDAS, ccr_grid, markdown
-
-    grid = {name: config_from_dict(settings) for name, settings in ccr_grid().items()}
-    assert len(set(grid.values())) == len(BIASES) * (1 + len(CHOICES["estimator"]) * len(LAMBDAS))
-    assert grid["mean centred 10"].name == "bce+ccr (mean bias)"
-    assert grid["none bce"].name == "bce"
-    assert markdown([["a", "b"], ["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n"

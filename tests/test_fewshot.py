@@ -3,10 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccr_diag.config import FinetuneConfig
 from ccr_diag.data import load_dataset
 from ccr_diag.data.fewshot import k_shot
 from ccr_diag.data.groups import class_counts
 from ccr_diag.errors import BadConfig
+from ccr_diag.run_data import run_dataset
 
 
 def long_tailed(seed=0, images=400, classes=12):
@@ -75,6 +77,30 @@ def test_sixteen_shots_of_the_embedded_scenes():
     assert (counts >= np.minimum(16, class_counts(base))).all()
     assert len(rows) == 524
     np.testing.assert_array_equal(train.subset(rows).labels, train.labels[rows])  # all labels kept
+
+
+@pytest.mark.parametrize("class_split", ["", "first-half"])
+def test_five_splits_of_the_embedded_scenes(class_split):
+    config = FinetuneConfig(class_split=class_split)
+    data = {split: run_dataset(config, split) for split in ("train", "calibration", "test")}
+    train, held_out = data["train"], (data["calibration"], data["test"])
+    base, held_ids = train.labels[:, ~train.new], {i for other in held_out for i in other.image_ids}
+    available = class_counts(base)
+    for k in (1, 2, 4, 8, 16, 10_000):
+        splits = [k_shot(base, k, seed) for seed in range(1, 6)]
+        for seed, rows in enumerate(splits, start=1):
+            np.testing.assert_array_equal(rows, k_shot(base, k, seed))
+            assert (class_counts(base[rows]) >= np.minimum(k, available)).all()
+            assert held_ids.isdisjoint(train.subset(rows).image_ids)
+        whole = k >= available.max()
+        assert len({rows.tobytes() for rows in splits}) == (1 if whole else 5)
+        if k <= 4:  # other images, not the same ones but for a few
+            first, second = map(set, splits[:2])
+            assert len(first & second) < 0.3 * len(first)
+    shows_base = np.flatnonzero((base == 1).any(axis=1))
+    np.testing.assert_array_equal(splits[0], shows_base)  # of the last k, which is all there are
+    keys = {other.digest(i) for other in held_out for i in range(len(other))}
+    assert keys.isdisjoint(train.digest(i) for i in range(len(train)))
 
 
 def test_k_below_one():

@@ -125,6 +125,32 @@ def test_the_checkpoint_holds_what_rebuilding_needs(tuned, tiny_backbone, train)
     assert min(checkpoint.facts["shots"]) >= 4
 
 
+def test_each_split_records_what_each_class_got(tuned, train):
+    """At other seeds other images; with k beyond what there is, all of them."""
+    row = {name: i for i, name in enumerate(train.image_ids)}
+    available = (train.labels[:, ~train.new] == 1).sum(axis=0)
+    drawn = {}
+    for k, seed in [(2, 1), (2, 2), (1000, 1)]:
+        saved = load_checkpoint(tuned(f"{k}-{seed}", shots=k, seed=seed, epochs=1))
+        names = (saved.path.parent / EXAMPLES).read_text().splitlines()
+        rows = [row[name] for name in names]
+        counts = (train.labels[rows][:, ~train.new] == 1).sum(axis=0)
+        assert saved.facts["shots"] == counts.tolist()
+        assert (counts >= np.minimum(k, available)).all()
+        drawn[k, seed] = names
+    assert drawn[2, 1] != drawn[2, 2]
+    assert saved.facts["shots"] == available.tolist()
+
+
+def test_a_run_goes_on_with_its_classes_alone(tiny_backbone, train, tmp_path):
+    config = CONFIG_OF_TEST.replace(new_classes=(), class_split="mine.toml", epochs=1)
+    finetune(config, tmp_path / "run", backbone=tiny_backbone, train=train)
+    for other in (train.with_new(["red square"]), train.in_order(train.class_names[1:])):
+        with pytest.raises(BadCheckpoint, match="goes on with the base and new classes it began"):
+            finetune(config, tmp_path / "run", backbone=tiny_backbone, train=other)
+        (tmp_path / "run" / DONE).unlink(missing_ok=True)  # nor an unfinished one
+
+
 def test_the_map_is_fitted_on_zero_shot_scores_and_ranking_gets_its_own(
     tuned, tiny_backbone, train
 ):

@@ -34,6 +34,9 @@ TORCH = ("torch", "torchvision", "open_clip", "timm")
 WAIST = (
     "ccr_diag/arrays.py",
     "ccr_diag/alignment.py",
+    "ccr_diag/calibrating.py",
+    "ccr_diag/calibration_split.py",
+    "ccr_diag/calibrators/",
     "ccr_diag/checks.py",
     "ccr_diag/comparing.py",
     "ccr_diag/effects.py",
@@ -45,6 +48,7 @@ WAIST = (
     "ccr_diag/records.py",
     "ccr_diag/report",
     "ccr_diag/results.py",
+    "ccr_diag/sweep_table.py",
     "ccr_diag/metrics/",
     "ccr_diag/readers/",
     "figures/",

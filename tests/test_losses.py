@@ -375,12 +375,13 @@ def test_ccr_from_a_config_follows_its_settings(tiny_backbone):
 
 @each_estimator
 def test_ccr_with_a_centred_estimator_needs_two_images(estimator, tiny_backbone):
-    config = FinetuneConfig(estimator=estimator, batch_size=1)
+    settings = {"regularizer": "ccr", "estimator": estimator, "batch_size": 1}
     if not CENTRED[estimator]:
+        config = FinetuneConfig(**settings)
         CCRLoss.from_config(config, tiny_backbone, torch.nn.Identity(), [], TEXT)
         return
     with pytest.raises(BadConfig, match=r"2 images or more, .*'centred.* with batch_size 1; raise"):
-        CCRLoss.from_config(config, tiny_backbone, torch.nn.Identity(), [], TEXT)
+        FinetuneConfig(**settings)
 
 
 def test_ccr_is_a_module_that_carries_its_target():

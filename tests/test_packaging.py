@@ -77,6 +77,7 @@ def test_wheel_holds_every_file(wheel_names):
     "name",
     [
         "py.typed",
+        "ready_grids/lambda.toml",
         "cli/main.py",
         "embedded/classes.json",
         "embedded/emoji_clip/open_clip_config.json",

@@ -250,7 +250,7 @@ def test_bad_input_of_public_files(ccr, files, public, tmp_path, name, flags, te
         ("one", ["--class-names", "two.txt"], "--class-names is stated of a public file"),
         ("one", ["--position", "end"], "--position is stated of a public file"),
         ("one", ["--pretrained", "x"], "--pretrained is stated of a public file"),
-        ("one", ["--data", "scenes"], "must have the 4 classes of checkpoint"),
+        ("one", ["--data", "scenes"], "must have the 4 classes of the run, by the same names"),
         ("one", ["--device", "tpu"], "The device must be auto"),
         ("garbage.safetensors", [], "must be a whole safetensors file"),
         ("no run", [], "a run folder that holds checkpoint.safetensors"),

@@ -1,5 +1,6 @@
 import errno
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,6 +53,21 @@ def test_other_write_errors_pass_through(tmp_path, error):
 
     with pytest.raises(type(error)):
         write_atomically(tmp_path / "a", fail)
+
+
+@pytest.mark.parametrize("name", [DONE, CONFIG, "results.csv"])
+def test_the_partial_file_of_a_killed_run_is_its_own(tmp_path, name):
+    kept: list[Path] = []
+    with suppress(KeyboardInterrupt):
+        write_atomically(tmp_path / name, partial(_stop, kept))
+    (tmp_path / kept[0].name).touch()  # a killed program cleans nothing up
+    prepare_output(tmp_path, overwrite=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _stop(kept, path):
+    kept.append(path)
+    raise KeyboardInterrupt
 
 
 def test_an_output_folder_is_used_only_when_nothing_is_lost(tmp_path):

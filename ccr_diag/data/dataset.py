@@ -5,7 +5,7 @@ opens the images and everything later takes the labels.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -108,6 +108,39 @@ class MultiLabelDataset:
             digest=partial(_of_row, self.digest, chosen),
             open_image=partial(_of_row, self.open_image, chosen),
             captions=None if self.captions is None else tuple(self.captions[i] for i in chosen),
+        )
+
+    @property
+    def new_names(self) -> tuple[str, ...]:
+        """The classes that are new."""
+        return tuple(c for c, new in zip(self.class_names, self.new, strict=True) if new)
+
+    def in_order(self, class_names: Sequence[str]) -> "MultiLabelDataset":
+        """The same images with these classes, in this order; its other classes are dropped.
+
+        Args:
+            class_names: some or all of the classes.
+
+        Raises:
+            BadData: a name that is no class.
+        """
+        column = {name: c for c, name in enumerate(self.class_names)}
+        lacking = [name for name in class_names if name not in column]
+        if lacking:
+            first = ", ".join(lacking[:5]) + (", …" if len(lacking) > 5 else "")
+            raise BadData(
+                f"Data set {self.name} must have the {len(class_names)} classes of the run, by the "
+                f"same names, but lacks {len(lacking)} ({first}); rename its classes, or use data "
+                "that has them."
+            )
+        columns = np.array([column[name] for name in class_names], dtype=np.int64)
+        words = self.synonyms
+        return replace(
+            self,
+            class_names=tuple(class_names),
+            new=self.new[columns],
+            labels=np.ascontiguousarray(self.labels[:, columns]),
+            synonyms=None if words is None else {c: words[c] for c in class_names if c in words},
         )
 
     def with_new(self, names: Iterable[str]) -> "MultiLabelDataset":

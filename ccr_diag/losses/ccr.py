@@ -83,16 +83,7 @@ class CCRLoss(nn.Module):
         class_names: Sequence[str],
         zero_shot: Float[Tensor, "classes dim"],
     ) -> "CCRLoss":
-        """The regularizer of a run; see ``REGULARIZERS``.
-
-        Raises:
-            BadConfig: a centred estimator with batches of one image.
-        """
-        if config.batch_size == 1 and CENTRED[config.estimator]:
-            raise BadConfig(
-                "A centred estimator of CCR needs batches of 2 images or more, but got "
-                f"{config.estimator!r} with batch_size 1; raise it, or take an uncentred estimator."
-            )
+        """The regularizer of a run; see ``REGULARIZERS``."""
         centre = None if config.target == "auto" else config.target == "centred"
         return cls.from_text(zero_shot, config.estimator, config.reduction, centre)
 

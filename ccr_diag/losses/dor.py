@@ -87,15 +87,8 @@ class DORLoss(nn.Module):
         """The regularizer of a run; see ``REGULARIZERS``.
 
         Raises:
-            BadConfig: a framework without a learned context that suits any name.
             BadData: a bad list of nouns, or one that holds none to draw.
         """
-        if not hasattr(framework, "encode_names") or config.class_specific:
-            raise BadConfig(
-                "Regularizer dor needs a learned context that all names share, but framework "
-                f"{config.framework!r} learns none{' with class_specific' * config.class_specific};"
-                " choose another framework or regularizer."
-            )
         path = Path(config.outliers) if config.outliers else WORDNET
         nouns = without_names(read_nouns(path), class_names)
         nouns = _fitting(backbone, nouns, len(framework.context))  # type: ignore[arg-type]

@@ -1,0 +1,116 @@
+"""``ccr-diag sweep``: every run of a grid, measured, in one table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .answer import line_width
+from .options import existing_output, format_option, output_option
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from ccr_diag.grids import Grid
+
+SHOWN = 3  # failures that are told in full
+
+
+@click.command()
+@click.argument("grid", metavar="GRID")
+@click.option(
+    "--set",
+    "sets",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="A setting of every run, in place of the grid's (repeatable).",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Runs at a time, each in a process of its own; the numbers are the same.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be run.")
+@format_option
+@output_option("sweep")
+@existing_output
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option(
+    "--threads", type=click.IntRange(1, 1024), default=1, show_default=True,
+    help="CPU threads of each worker.",
+)  # fmt: skip
+def sweep(
+    grid: str,
+    sets: tuple[str, ...],
+    workers: int,
+    dry_run: bool,
+    form: str,
+    output: Path,
+    resume: bool,
+    overwrite: bool,
+    device: str,
+    threads: int,
+) -> None:
+    """Run every setting of a GRID on every split, and put all results into one table.
+
+    A GRID is a TOML file, or the name of one that comes with the program: frameworks, rates,
+    lambda, batch-size, estimators, few-shot, base-to-new, styles, calibrators, steps. It can be
+    stopped at any moment; with --resume it goes on, and ends with the same numbers.
+
+    \b
+    ccr-diag sweep lambda --workers 2 --output sweeps/lambda
+    ccr-diag sweep lambda --set data=manifest:photos.csv --set model=ViT-B-16 \\
+        --set pretrained=openai
+    """  # noqa: D301 (click wants the backspace itself)
+    from ccr_diag.grids import load_grid
+
+    found = load_grid(grid, sets)
+    if dry_run:
+        click.echo(plan(found), nl=False)
+        return
+
+    from ccr_diag.report_sweep import render_sweep
+    from ccr_diag.runs import output_folder
+    from ccr_diag.sweep import require_idle
+    from ccr_diag.sweep import sweep as run
+    from ccr_diag.sweep_table import read_table
+
+    require_idle(output)
+    with output_folder(output, resume=resume, overwrite=overwrite) as folder:
+        swept = run(
+            found, folder, workers=workers, device=device, threads=threads, progress=Progress()
+        )
+    if swept.tables:
+        click.echo(render_sweep(read_table(swept.tables[0]), form, line_width()), nl=False)
+        click.echo(f"Written: {', '.join(map(str, swept.tables))}", err=True)
+    if swept.failed:
+        _refuse(swept.failed, len(found.runs))
+
+
+def plan(grid: "Grid") -> str:
+    """What a grid would run."""
+    from ccr_diag.grids import run_name
+
+    names = dict.fromkeys(run_name(config) for config in grid.runs)
+    splits = dict.fromkeys(str(config.seed) for config in grid.runs)
+    data = grid.data or tuple(dict.fromkeys(config.data for config in grid.runs))
+    lines = [
+        f"{len(grid.runs)} runs: {len(names)} settings, splits {', '.join(splits)}",
+        f"Measured on: {', '.join(data)}, split {grid.split}",
+        f"Calibrators: {', '.join(grid.calibrators)}",
+        *names,
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _refuse(failed: dict[str, str], runs: int) -> None:
+    """Say which runs could not be finished, and why."""
+    from ccr_diag.errors import RunFailed
+
+    told = "; ".join(f"{run}: {why}" for run, why in list(failed.items())[:SHOWN])
+    more = ", …" if len(failed) > SHOWN else ""
+    raise RunFailed(
+        f"Of {runs} runs {len(failed)} could not be finished; what could is kept and in the table "
+        f"({told}{more})"
+    )
