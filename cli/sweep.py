@@ -1,7 +1,7 @@
 """``ccr-diag sweep``: every run of a grid, measured, in one table."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -33,6 +33,13 @@ SHOWN = 3  # failures that are told in full
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be run.")
 @format_option
+@click.option(
+    "--spread",
+    type=click.Choice(["interval", "sd"]),
+    default="interval",
+    show_default=True,
+    help="What stands after ± in tables: half of the 95 % interval, or the standard deviation.",
+)
 @output_option("sweep")
 @existing_output
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
@@ -46,6 +53,7 @@ def sweep(
     workers: int,
     dry_run: bool,
     form: str,
+    spread: Literal["interval", "sd"],
     output: Path,
     resume: bool,
     overwrite: bool,
@@ -82,7 +90,8 @@ def sweep(
             found, folder, workers=workers, device=device, threads=threads, progress=Progress()
         )
     if swept.tables:
-        click.echo(render_sweep(read_table(swept.tables[0]), form, line_width()), nl=False)
+        table = read_table(swept.tables[0])
+        click.echo(render_sweep(table, form, line_width(), spread), nl=False)
         click.echo(f"Written: {', '.join(map(str, swept.tables))}", err=True)
     if swept.failed:
         _refuse(swept.failed, len(found.runs))

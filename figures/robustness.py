@@ -30,6 +30,7 @@ from ccr_diag.figures.style import (
     number,
     style,
 )
+from ccr_diag.metrics.registry import METRICS
 from ccr_diag.report_sweep import UNCALIBRATED, labels
 from ccr_diag.sweep_table import COLUMNS, SETTINGS, ZERO_SHOT, identity, summarise
 
@@ -93,6 +94,8 @@ def draw_robustness(
             drawn.levels(ax, part[part["level"]])
             drawn.curve(ax, part[~part["level"]].sort_values(setting), setting)
         _set_axis(ax, setting, sorted(means.loc[~means["level"], setting].unique().tolist()))
+        if metric in METRICS and METRICS[metric].distance:
+            ax.set_ylim(bottom=0.0)
         ax.set_ylabel(LABELS.get(metric, metric))
         if legend:
             handles = _handles(looks, groups)
