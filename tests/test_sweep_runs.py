@@ -18,6 +18,7 @@ from ccr_diag.checkpoint import load_checkpoint
 from ccr_diag.errors import NoSpace, OutputExists
 from ccr_diag.evaluating import Workbench, evaluate
 from ccr_diag.grids import load_grid
+from ccr_diag.predict import tuned_space
 from ccr_diag.report_sweep import render_sweep
 from ccr_diag.run_predictions import run_predictions
 from ccr_diag.runs import CHECKPOINT, DONE, LOCK, MEASURED
@@ -207,6 +208,48 @@ def test_calibration_images_are_scored_once_a_model(swept, grid_file, monkeypatc
     assert sorted(scored) == sorted((name, split) for name in names for split in ("train", "test"))
 
 
+def test_the_calibrated_numbers_are_those_of_calibrate(swept, grid_file, ccr, tmp_path):
+    run = sorted((swept / "runs").iterdir())[0] / "split-1"
+    for split in ("test", "train"):
+        ccr("predict", run, "--split", split, "-o", tmp_path / f"{split}.npz")
+    on = ("--on", tmp_path / "train.npz", "--method", "temperature", "-o", tmp_path / "out.npz")
+    said = ccr("calibrate", tmp_path / "test.npz", *on, "--bootstrap", 0, "--format", "json")
+    assert said.exit_code == 0, said.output
+    after = json.loads(said.stdout)["models"][1]
+    table = read_table(swept)
+    rows = table[(table.run == run.parent.name) & (table.split == 1)]
+    rows = rows[(rows.calibrator == "temperature") & (rows.framework == "coop")]
+    for group, pool in {"all": after, **after["groups"]}.items():
+        found = rows[rows.group == group].set_index("metric").value
+        for metric in ("ece_positive", "nll", "signed_error"):
+            assert found[metric] == pytest.approx(pool["metrics"][metric]["value"], rel=1e-9)
+
+
+def test_each_model_is_calibrated_with_its_own_texts_and_map(swept, grid_file, monkeypatch):
+    grid = load_grid(str(grid_file))
+    job = sweep_jobs(grid, swept)[2]  # with CCR, and so beside no zero-shot
+    checkpoint, bench = load_checkpoint(job.folder), Workbench(grid, "cpu")
+    seen = []
+
+    def calibrate(test, held, choice, texts):
+        seen.append((test, held, choice, texts))
+        return test
+
+    monkeypatch.setattr("ccr_diag.evaluating.calibrate", calibrate)
+    found = list(evaluate(checkpoint, bench, ("prior",)))
+    assert [each.framework for each in found] == ["zero-shot"] * 2 + ["coop"] * 2
+    assert {each.map_bias for each in found[2:]} == {checkpoint.map.bias}
+    (_, _, _, untouched), (test, held, choice, texts) = seen
+    assert (untouched.zero_shot == untouched.tuned).all()
+    backbone = bench.backbone(checkpoint.config)
+    tuned = tuned_space(checkpoint, backbone).embeddings.numpy()
+    assert (texts.zero_shot == untouched.zero_shot).all()
+    assert (texts.tuned == tuned).all()
+    assert abs(tuned - texts.zero_shot).max() > 1e-3
+    assert (choice.method, choice.scope, choice.unseen) == ("temperature", "shared", "shared")
+    assert (test.provenance["split"], held.provenance["split"]) == ("test", "train")
+
+
 def test_a_grid_may_grow_but_not_change(swept, grid_file, tmp_path, ccr):
     folder = shutil.copytree(swept, tmp_path / "copy")
     other = tmp_path / "other.toml"
@@ -231,7 +274,11 @@ def test_runs_are_measured_anew_where_the_definitions_differ(swept, grid_file, t
     assert left_over(jobs, grid) == jobs
     assert table_rows(jobs, grid).empty  # never numbers of two definitions in one table
     _sweep_in_process(grid, folder)
-    assert set(read_table(folder).n_bins) == {7}
+    found, before = read_table(folder), read_table(swept)
+    assert set(found.n_bins) == {7}
+    assert (found.value != before.value)[found.metric == "ece_positive"].any()
+    other.write_text(other.read_text().replace('"temperature"]', '"bias"]'))
+    assert len(left_over(jobs, load_grid(str(other)))) == len(jobs)
 
 
 def test_two_sweeps_never_work_in_one_folder(swept, grid_file, tmp_path, ccr):
