@@ -6,7 +6,9 @@ One flow, one direction; each arrow is one module::
     images,   frozen image    learned     scores and     numbers      pictures
     labels    embeddings      prompts     labels
 
-Everything before ``predictions.py`` is torch, everything after it numpy. Nothing heavy is imported
+Everything before ``predictions.py`` is torch, everything after it numpy. ``calibrating.py`` makes
+predictions of predictions; ``sweep.py`` runs the whole flow for every setting of a grid, up to one
+table. Nothing heavy is imported
 here, so that ``ccr-diag --help`` answers at once.
 """
 
