@@ -8,8 +8,7 @@ One flow, one direction; each arrow is one module::
 
 Everything before ``predictions.py`` is torch, everything after it numpy. ``calibrating.py`` makes
 predictions of predictions; ``sweep.py`` runs the whole flow for every setting of a grid, up to one
-table. Nothing heavy is imported
-here, so that ``ccr-diag --help`` answers at once.
+table. Nothing heavy is imported here, so that ``ccr-diag --help`` answers at once.
 """
 
 __version__ = "0.1.0"
