@@ -35,10 +35,9 @@ from ccr_diag.predictions import Predictions
 from ccr_diag.prompts import zero_shot_embeddings
 from ccr_diag.run_data import run_dataset
 from ccr_diag.run_predictions import run_predictions
-from ccr_diag.sweep_table import ZERO_SHOT
+from ccr_diag.sweep_table import UNCALIBRATED, ZERO_SHOT
 
 PRIOR = "prior"
-UNCALIBRATED = "none"
 
 
 @dataclass(frozen=True)

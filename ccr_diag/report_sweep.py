@@ -12,7 +12,7 @@ from ccr_diag.metrics.registry import METRICS, definitions
 from ccr_diag.records import OVER_SPLITS, label
 from ccr_diag.report_layout import Table, as_csv, as_json, lay_out, wrapped
 from ccr_diag.report_tables import ALL, cells
-from ccr_diag.sweep_table import ZERO_SHOT, identity, summarise
+from ccr_diag.sweep_table import UNCALIBRATED, ZERO_SHOT, identity, summarise
 
 TABLES = {
     "map": "mAP (higher is better)",
@@ -26,7 +26,6 @@ TABLES = {
 }
 GROUPS = ("base", "new", "head", "medium", "tail", ALL)
 HARMONIC = "map_harmonic"
-UNCALIBRATED = "none"
 WORDS = {"lambda": "λ {}", "batch_size": "batch {}", "shots": "{} shots"}
 """How a setting is said beside a model; others by their name."""
 

@@ -20,6 +20,8 @@ from ccr_diag.runs import write_atomically
 
 SCHEMA_VERSION = 1
 CSV, PARQUET = "results.csv", "results.parquet"
+UNCALIBRATED = "none"
+"""Calibrator of a row that none was fitted for."""
 ZERO_SHOT = "zero-shot"
 """Framework of a row about the untuned model; its loss and regularizer are "none", λ is 0."""
 

@@ -31,8 +31,15 @@ from ccr_diag.figures.style import (
     style,
 )
 from ccr_diag.metrics.registry import METRICS
-from ccr_diag.report_sweep import UNCALIBRATED, labels
-from ccr_diag.sweep_table import COLUMNS, SETTINGS, ZERO_SHOT, identity, summarise
+from ccr_diag.report_sweep import labels
+from ccr_diag.sweep_table import (
+    COLUMNS,
+    SETTINGS,
+    UNCALIBRATED,
+    ZERO_SHOT,
+    identity,
+    summarise,
+)
 
 PANELS = {
     "map": ("base", "new"),
