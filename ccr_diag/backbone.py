@@ -4,19 +4,18 @@ In: a model in open_clip's words (``--model``, ``--pretrained``). Out: unit embe
 """
 
 import hashlib
-import json
 import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
 from jaxtyping import Bool, Float, Int
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,14 +24,20 @@ from ccr_diag.causal_text import CausalTower, causal_tower
 from ccr_diag.embedded import MODEL_DIR
 from ccr_diag.errors import BadConfig, BadData, nearest
 from ccr_diag.local_features import Features, encode_positions
+from ccr_diag.pretrained import Pretrained, build, find_pretrained
+from ccr_diag.pretrained import available_weights as available_weights
+from ccr_diag.pretrained import offline as offline
 from ccr_diag.prompt_encoding import PromptEncoder, TextTower
 from ccr_diag.token_features import encode_tokens
 
 logger = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
+OPEN_CLIP_VERSION: str = open_clip.__version__
+PRECISIONS = ("fp32", "amp_bf16")  # open_clip's words
 # Settings of open_clip's modules that change what they compute, but not their weights.
 WITHOUT_WEIGHTS = ("num_heads", "pool_type", "text_pool_type", "eos_id", "text_eos_id", "pad_id")
+OF_TRANSFORMERS = ("model_type", "num_attention_heads", "num_heads", "pad_token_id")
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +154,12 @@ class Backbone:
     def too_long(self, texts: Sequence[str]) -> Bool[Tensor, " texts"]:
         """Which texts the tower would cut."""
         room = self.tokenizer(["a"]).shape[1]
-        one_more = self.tokenizer(["a", *texts], context_length=room + 1)[:, room]
-        return one_more[1:] != one_more[0]  # a short text ends in padding
+        one_more = self.tokenizer(["a", *texts], context_length=room + 1)
+        # A closing token comes after all padding (mode ``clips``), or is made padding.
+        closed = bool(one_more[0, room] != one_more[0, room - 1])
+        hidden = closed or getattr(self.tokenizer, "strip_sep_token", False)
+        last = one_more[:, room - hidden]
+        return last[1:] != last[0]  # a short text ends in padding
 
     def prompt_encoder(
         self,
@@ -197,39 +206,29 @@ def load_backbone(
     Args:
         model: ``embedded``, a built-in name such as ``ViT-B-16``, ``local-dir:PATH`` or
             ``hf-hub:ORG/REPO``.
-        pretrained: weights tag or file, for built-in names.
+        pretrained: weights tag or file, for built-in names; ``ccr_diag.pretrained`` says where
+            the preprocessing comes from.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``fp32``, or ``amp_bf16`` for bfloat16 where autocast allows it.
 
     Raises:
-        BadConfig: unknown model, missing weights, activation that does not fit the weights.
+        BadConfig: unknown model or device; weights or preprocessing that are missing, or do not
+            fit; a tokenizer that pads on the left.
+        MissingExtra: a text tower or tokenizer of transformers, which is not installed.
     """
-    where = _device(device)
+    where = find_device(device)
+    _check_precision(precision, where)
     source = f"local-dir:{MODEL_DIR}" if model == EMBEDDED else model
-    if ":" not in source:
-        _check_builtin(source, pretrained)
-    elif pretrained is not None:
+    if ":" in source and pretrained is not None:
         raise BadConfig(
             f"--pretrained goes with a built-in model, but {model!r} brings its own weights; "
             "leave it out."
         )
-    try:
-        with _quiet():
-            loaded, preprocess = open_clip.create_model_from_pretrained(
-                source, pretrained=pretrained, device=where
-            )
-            tokenizer = open_clip.get_tokenizer(source, **_tokenizer_files(source))
-    except UserWarning as mismatch:  # open_clip warns where results would silently be wrong
-        raise BadConfig(
-            "The model must have the activation that its weights were trained with; "
-            f"open_clip says: {mismatch}"
-        ) from mismatch
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BadConfig(
-            f"Model {model!r} with pretrained={pretrained!r} could not be loaded ({reason}); "
-            "check the name, the file, and that weights are on this disk."
-        ) from error
+    with _quiet():
+        found = find_pretrained(source, pretrained)
+        loaded, tokenizer = _build(found)
+    loaded.to(where)
+    preprocess = image_transform_v2(PreprocessCfg(**loaded.visual.preprocess_cfg), is_train=False)
     loaded.eval().requires_grad_(False)
     bias = getattr(loaded, "logit_bias", None)
     causal = causal_tower(loaded)
@@ -254,7 +253,7 @@ def load_backbone(
     )
 
 
-def _device(device: str) -> torch.device:
+def find_device(device: str) -> torch.device:
     """The device meant by ``auto`` or by its name."""
     if device != "auto":
         try:
@@ -270,44 +269,58 @@ def _device(device: str) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def _check_builtin(model: str, pretrained: str | None) -> None:
-    """A built-in name needs to exist and to come with weights."""
-    if model not in open_clip.list_models():
+def _check_precision(precision: str, device: torch.device) -> None:
+    """A precision is known, and the device has it."""
+    if precision not in PRECISIONS:
         raise BadConfig(
-            "The model must be 'embedded', a name that open_clip knows, local-dir:PATH or "
-            f"hf-hub:ORG/REPO, but got {model!r}{nearest(model, open_clip.list_models())}"
+            f"The precision must be {' or '.join(PRECISIONS)}, but got {precision!r}"
+            f"{nearest(precision, PRECISIONS)}"
         )
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    if pretrained is None:
+    if precision == "fp32":
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # torch warns, and goes on in float32
+            torch.autocast(device.type, torch.bfloat16)
+    except (RuntimeError, UserWarning) as error:
         raise BadConfig(
-            f"Model {model!r} needs --pretrained, a tag ({', '.join(tags) or 'none known'}) "
-            "or a weights file, as random weights are never used."
-        )
-    if pretrained not in tags and not Path(pretrained).is_file():
-        raise BadConfig(
-            f"--pretrained of {model!r} must be a known tag or a weights file, "
-            f"but got {pretrained!r}{nearest(pretrained, tags)}"
-        )
+            f"The precision amp_bf16 needs bfloat16, which {device} has not "
+            f"({str(error).splitlines()[0]}); use --precision fp32."
+        ) from error
 
 
-def _tokenizer_files(source: str) -> dict[str, str]:
-    """Files that a local model's tokenizer names relative to the model's folder."""
-    config = Path(source.removeprefix("local-dir:")) / "open_clip_config.json"
-    if not source.startswith("local-dir:") or not config.is_file():
-        return {}
-    settings = json.loads(config.read_text())["model_cfg"]["text_cfg"].get("tokenizer_kwargs", {})
-    return {"bpe_path": str(config.parent / settings["bpe_path"])} if "bpe_path" in settings else {}
+def _build(found: Pretrained) -> tuple[Any, Callable[..., Tensor]]:
+    """The model with its weights, and its tokenizer."""
+    try:
+        loaded = build(found)
+        tokenizer = open_clip.get_tokenizer(found.source, **found.text.get("tokenizer_kwargs", {}))
+    except BadConfig:
+        raise
+    except Exception as error:  # of open_clip, timm, transformers and what they read
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        name = found.text.get("hf_model_name", found.text.get("hf_tokenizer_name"))
+        also = f", and that {name!r} of transformers is here too" if name else ""
+        raise BadConfig(
+            f"Model {found.source!r} could not be loaded with the weights {str(found.weights)!r} "
+            f"({reason}); check that the weights are those of the model{also}."
+        ) from error
+    padding = getattr(getattr(tokenizer, "tokenizer", None), "padding_side", "right")
+    if padding != "right":
+        raise BadConfig(
+            f"The tokenizer must pad texts on the right, but that of {found.source!r} pads on the "
+            f'{padding}; set "padding_side" to "right" in its tokenizer_config.json.'
+        )
+    return loaded, tokenizer
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No log lines from open_clip; its warning about a wrong activation becomes an error."""
+    """No log lines and no warnings from open_clip and what it loads with."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.filterwarnings("error", message="QuickGELU mismatch", category=UserWarning)
             yield
     finally:
         logging.disable(level)
@@ -317,6 +330,10 @@ def _fingerprint(model: nn.Module, preprocess: object) -> str:
     """sha256 over names and bytes of all weights, what computes with them, and preprocessing."""
     steps = re.sub(r" at 0x[0-9a-f]+", "", repr(preprocess))  # a function's address is no setting
     digest = hashlib.sha256(steps.encode())
+    if text_settings := getattr(getattr(model, "text", None), "config", None):  # of transformers
+        digest.update(
+            str([getattr(text_settings, setting, None) for setting in OF_TRANSFORMERS]).encode()
+        )
     for name, module in model.named_modules():
         settings = [getattr(module, setting, None) for setting in WITHOUT_WEIGHTS]
         masked = getattr(module, "attn_mask", None) is not None

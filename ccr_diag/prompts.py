@@ -9,15 +9,11 @@ from torch import Tensor
 
 from ccr_diag.backbone import Backbone
 from ccr_diag.config import Position as Position
+from ccr_diag.data.class_names import prompt_name
 from ccr_diag.errors import BadConfig
 
 TEMPLATE = "a photo of a {}."
 PLACEHOLDER = "X"  # one token in CLIP's vocabulary; its embedding is replaced, its place matters
-
-
-def prompt_name(class_name: str) -> str:
-    """A class name as it stands in a sentence: underscores are spaces."""
-    return class_name.replace("_", " ")
 
 
 @torch.no_grad()
@@ -35,6 +31,14 @@ def zero_shot_embeddings(
     texts = [template.format(prompt_name(name)) for name in class_names]
     ids = backbone.tokenize(texts, class_names)
     return backbone.encode_text(ids).cpu()
+
+
+def over_long(
+    backbone: Backbone, class_names: Sequence[str], template: str = TEMPLATE
+) -> tuple[str, ...]:
+    """The classes whose hand-written prompts the text tower would cut."""
+    cut = backbone.too_long([template.format(prompt_name(name)) for name in class_names])
+    return tuple(name for name, long in zip(class_names, cut.tolist(), strict=True) if long)
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,22 @@ def context_prompts(
     texts = [" ".join([*before, name, *after]) + "." for name in names]
     ids = backbone.tokenize(texts, class_names)
     start, order = _start(backbone), torch.arange(n_context, device=ids.device)
-    skipped = _n_tokens(backbone, names)[:, None] * (order >= n_before)
-    return ContextPrompts(ids, start + order + skipped)
+    opening = [" ".join([*before, name]) for name in names]  # a name's tokens may depend on a space
+    skipped = (_n_tokens(backbone, opening) - n_before)[:, None] * (order >= n_before)
+    at = start + order + skipped
+    _check_places(backbone, ids.gather(1, at))
+    return ContextPrompts(ids, at)
+
+
+def _check_places(backbone: Backbone, found: Int[Tensor, "classes context"]) -> None:
+    """The tokens to be replaced must be placeholders: at a text's start, or after a space."""
+    start = _start(backbone)
+    known = backbone.tokenize([f"{PLACEHOLDER} {PLACEHOLDER}"])[0, start : start + 2]
+    if not torch.isin(found, known).all() or int(_n_tokens(backbone, [PLACEHOLDER])) != 1:
+        raise BadConfig(
+            f"A learned context needs a tokenizer to which {PLACEHOLDER!r} between spaces is one "
+            f"token, but that of {backbone.name} splits or joins it; choose another model."
+        )
 
 
 def _n_tokens(backbone: Backbone, texts: Sequence[str]) -> Int[Tensor, " texts"]:
