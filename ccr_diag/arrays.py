@@ -8,7 +8,7 @@ larger than memory: a source is read slice by slice.
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int8
@@ -24,6 +24,9 @@ Labels = Int8[np.ndarray, "images classes"]
 Embeddings = Float[np.ndarray, "rows dim"]
 
 PRESENT, ABSENT, UNKNOWN = 1, 0, -1
+
+Unlisted = Literal["stated", "negative", "unknown"]
+"""What a class that an image does not list means; ``stated`` leaves it to the data."""
 
 BIAS_RULES = {
     "none": "b = 0, as the paper writes it",

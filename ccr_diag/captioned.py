@@ -15,11 +15,11 @@ from jaxtyping import Int, Int8
 
 from ccr_diag.backbone import Backbone
 from ccr_diag.config import DIFFUSERS, FinetuneConfig
-from ccr_diag.data import load_dataset
+from ccr_diag.data import load_dataset, load_declared
 from ccr_diag.data.captions import caption_labels, read_captions, read_synonyms
 from ccr_diag.data.dataset import MultiLabelDataset
-from ccr_diag.data.fewshot import drawn_rows
 from ccr_diag.errors import BadConfig, BadData
+from ccr_diag.examples import example_rows
 from ccr_diag.frameworks import FRAMEWORKS
 from ccr_diag.runs import cache_folder
 from ccr_diag.synthesis import Recipe, generate_images
@@ -96,9 +96,11 @@ def captioned_images(
     generated = config.images_from == DIFFUSERS
     images = train
     if config.images_from and not generated:
-        images = load_dataset(config.images_from, config.split)
+        images = load_declared(config.images_from, config.split, "stated", config.unlisted)
     named = named_captions(config, images, train)
-    drawn = named.subset(drawn_rows(named.labels[:, ~train.new], config.shots, config.seed))
+    # What is yet to be made has no ids, and is never listed.
+    ids = named.texts if generated else [images.image_ids[row] for row in named.rows.tolist()]
+    drawn = named.subset(example_rows(config, images.name, ids, named.labels[:, ~train.new]))
     if generated:
         images, of = _generated(config, backbone, train.class_names, drawn, progress)
     else:
@@ -150,7 +152,7 @@ def _generated(
     )
     folder = made.manifest.parent
     logger.info("Images of captions: %s, of which %d were withheld.", folder, made.withheld)
-    images = load_dataset(f"manifest:{made.manifest}", "all")
+    images = load_dataset(f"manifest:{made.manifest}", "all", "negative")
     of = np.array([int(Path(name).stem) for name in images.image_ids])
     return replace(images, image_ids=tuple(str(folder / name) for name in images.image_ids)), of
 

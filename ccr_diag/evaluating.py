@@ -21,6 +21,7 @@ from ccr_diag.checkpoint import Checkpoint
 from ccr_diag.config import FinetuneConfig
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.groups import class_groups
+from ccr_diag.data.leakage import without_tuned
 from ccr_diag.errors import BadConfig, BadData
 from ccr_diag.features import image_features, local_features
 from ccr_diag.frameworks import FRAMEWORKS
@@ -33,7 +34,7 @@ from ccr_diag.metrics.presets import preset as find_preset
 from ccr_diag.predict import TextSpace, predict, tuned_space, zero_shot_space
 from ccr_diag.predictions import Predictions
 from ccr_diag.prompts import zero_shot_embeddings
-from ccr_diag.run_data import run_dataset
+from ccr_diag.run_data import run_dataset, tuned_images
 from ccr_diag.run_predictions import run_predictions
 from ccr_diag.sweep_table import UNCALIBRATED, ZERO_SHOT
 
@@ -52,6 +53,7 @@ class Measured:
         map_bias: b of it.
         data: the data set.
         calibrator: what was fitted afterwards, or ``none``.
+        left_out: images that it is not measured on, as they were tuned on.
         values: group → metric → number, None where undefined.
     """
 
@@ -62,6 +64,7 @@ class Measured:
     map_bias: float
     data: str
     calibrator: str
+    left_out: int
     values: dict[str, dict[str, float | None]]
 
     def as_dict(self) -> dict[str, Any]:
@@ -78,12 +81,14 @@ class SeenImages:
         features: unit features.
         local: the same with those of positions, where a framework scores these.
         proximity: how near each is to others.
+        left_out: images of the split that are not among them, as they were tuned on.
     """
 
     dataset: MultiLabelDataset
     features: Float[Tensor, "images dim"]
     local: Float[Tensor, "images features dim"] | None
     proximity: Float[np.ndarray, " images"] | None
+    left_out: int = 0
 
 
 class Workbench:
@@ -126,6 +131,23 @@ class Workbench:
         """
         return self._images(_of_backbone(config), of_data(config), split, data, local)
 
+    def seen_by(self, checkpoint: Checkpoint, split: str, data: str, local: bool) -> SeenImages:
+        """As ``images``, without those that the run was tuned on.
+
+        Raises:
+            BadData: no image is left.
+        """
+        seen = self.images(checkpoint.config, split, data, local)
+        dataset = without_tuned(seen.dataset, data, tuned_images([checkpoint], data))
+        left_out = len(seen.dataset) - len(dataset)
+        if not left_out:
+            return seen
+        rows = np.isin(seen.dataset.image_ids, dataset.image_ids)
+        features = seen.features[rows]
+        near = image_proximity(features.numpy(), find_preset(self.grid.preset))
+        kept = None if seen.local is None else seen.local[rows]
+        return SeenImages(dataset, features, kept, near, left_out)
+
     def _load_backbone(self, model: str, pretrained: str, precision: str) -> Backbone:
         return load_backbone(model, pretrained or None, self.device, precision)
 
@@ -156,6 +178,7 @@ def of_data(config: FinetuneConfig) -> FinetuneConfig:
     return FinetuneConfig(
         data=config.data,
         split=config.split,
+        unlisted=config.unlisted,
         new_classes=config.new_classes,
         class_split=config.class_split,
     )
@@ -232,10 +255,11 @@ def evaluate(
         texts = TextPair(checkpoint.class_names, before, space.embeddings.numpy())
         held = None
         if fitted(bench.grid):
-            images = bench.images(config, bench.grid.calibration_split, config.data, space.local)
+            split = bench.grid.calibration_split
+            images = bench.seen_by(checkpoint, split, config.data, space.local)
             held = _predictions(checkpoint, space, images)
         for data in bench.grid.data or (config.data,):
-            seen = bench.images(config, bench.grid.split, data, space.local)
+            seen = bench.seen_by(checkpoint, bench.grid.split, data, space.local)
             said = _predictions(checkpoint, space, seen)
             for words in bench.grid.calibrators:
                 calibrated = said
@@ -249,6 +273,7 @@ def evaluate(
                     map_bias=space.map.bias,
                     data=data,
                     calibrator=words,
+                    left_out=seen.left_out,
                     values=_values(calibrated, texts, seen, bench.grid),
                 )
 

@@ -72,6 +72,22 @@ def open_npy(path: Path, mmap: bool = True) -> np.ndarray:
     return mapped if mmap else np.array(mapped)
 
 
+def npy_array(name: str, content: bytes) -> np.ndarray:
+    """The array that the bytes of a ``.npy`` file hold.
+
+    Args:
+        name: what errors call the file.
+        content: its bytes.
+
+    Raises:
+        BadPredictions: they are damaged, fewer than they claim, or hold objects.
+    """
+    with _damage_named(name):
+        header = _header(content[:HEADER_BYTES], len(content))
+        array = np.frombuffer(content, header.dtype, math.prod(header.shape), header.length)
+        return array.reshape(header.shape, order="F" if header.fortran else "C")
+
+
 class Archive:
     """The arrays of an ``.npz`` file, opened one by one.
 

@@ -270,7 +270,8 @@ def single(drawn_data, tmp_path):
     rows = list(csv.DictReader(io.StringIO(images.read_text())))
     for row in rows:
         row["image"] = str(images.parent / row["image"])
-        row["labels"] = "red square" if "red square" in row["labels"] else ""
+        for column in ("labels", "negatives"):
+            row[column] = "red square" if "red square" in row[column] else ""
     with (tmp_path / "red.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()

@@ -226,11 +226,11 @@ def two_sets(folder, theirs, split="test"):
 def test_another_data_set_gets_the_classes_of_the_run_by_name(tmp_path, caplog):
     ours, theirs = two_sets(tmp_path, "f-e-b-d-A1-c")
     split = listing(tmp_path, 'new = ["d"]\nbase = ["e", "b", "a"]')
-    config = FinetuneConfig(data=ours, class_split=split)
+    config = FinetuneConfig(data=ours, class_split=split, unlisted="negative")
     with caplog.at_level("INFO", logger="ccr_diag"):
         other = run_dataset(config, "test", theirs)
     assert (other.class_names, other.new_names) == (("a", "b", "d", "e"), ("d",))
-    whole = load_dataset(theirs, "test")
+    whole = load_dataset(theirs, "test", "negative")
     assert other.image_ids == whole.image_ids == ("1.png", "3.png", "5.png")
     for name in other.class_names:
         np.testing.assert_array_equal(column(other, name), column(whole, name))
@@ -243,7 +243,7 @@ def test_another_data_set_gets_the_classes_of_the_run_by_name(tmp_path, caplog):
 def test_another_data_set_that_lacks_a_class_is_refused(tmp_path):
     ours, theirs = two_sets(tmp_path, "b-d")
     with pytest.raises(BadData) as error:
-        run_dataset(FinetuneConfig(data=ours), "test", theirs)
+        run_dataset(FinetuneConfig(data=ours, unlisted="negative"), "test", theirs)
     assert str(error.value) == (
         "Data set manifest:x.csv must have the 5 classes of the run, by the same names, but lacks "
         "2 (c, e); rename its classes, or use data that has them."
@@ -288,7 +288,7 @@ def test_commands_read_a_run_under_its_class_split(ccr, small, tmp_path, drawn_d
 
 def test_commands_measure_a_run_on_other_data_in_another_order(ccr, small, tmp_path, drawn_data):
     """A class named by the first image alone would move to the front if order were not by name."""
-    from ccr_diag.data import DATASETS
+    from ccr_diag.data import DATASETS, Format
     from ccr_diag.readers.own import load_predictions
 
     run = tmp_path / "run"
@@ -296,8 +296,9 @@ def test_commands_measure_a_run_on_other_data_in_another_order(ccr, small, tmp_p
     other = load_dataset(drawn_data, "test").in_order(
         load_dataset(drawn_data, "test").class_names[::-1]
     )
+    mirrored = Format(lambda *asked: other, lambda argument: ("test",), "unknown")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DATASETS, "mirrored", lambda argument, split: other)
+        patch.setitem(DATASETS, "mirrored", mirrored)
         for data in (drawn_data, "mirrored"):
             name = tmp_path / f"{data[:4]}.npz"
             result = ccr("predict", run, "--data", data, "-o", name)

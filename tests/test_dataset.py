@@ -175,7 +175,7 @@ def test_rules_at_birth(changes, message):
 def test_adapters_are_named_in_one_dict():
     from ccr_diag.data import DATASETS, load_dataset
 
-    assert set(DATASETS) == {"scenes", "manifest"}
+    assert {"scenes", "manifest", "coco", "coco-lt", "voc2007"} <= set(DATASETS)
     assert load_dataset("scenes:noto", "test").name == "scenes:noto"
     with pytest.raises(BadData, match="labels:x.csv"):  # a second colon belongs to the argument
         load_dataset(f"manifest:{Path('labels:x.csv')}", "test")

@@ -1,3 +1,4 @@
+import csv
 import hashlib
 import io
 
@@ -24,8 +25,11 @@ def write(folder, text, encoding="utf-8"):
     return path
 
 
-def load(folder, text, split="all", encoding="utf-8"):
-    return load_dataset(f"manifest:{write(folder, text, encoding)}", split)
+def load(folder, text, split="all", encoding="utf-8", unlisted="stated"):
+    """Without a column of negatives, what is not listed is declared to be absent."""
+    if unlisted == "stated" and "negatives" not in text.split("\n")[0]:
+        unlisted = "negative"
+    return load_dataset(f"manifest:{write(folder, text, encoding)}", split, unlisted)
 
 
 def message(folder, text, split="all", encoding="utf-8"):
@@ -169,12 +173,12 @@ A, B = "images/0.png", "images/1.png"
         (
             f"image,tags\n{A},cat\n",
             "m.csv needs columns image and labels, separated by commas, but 'labels' is not in its "
-            "header: image, tags.",
+            "header: image, tags; call 'tags' 'labels' and separate its names by ';'.",
         ),
         (
-            f"image;labels\n{A};cat\n",
+            f"image labels\n{A} cat\n",
             "m.csv needs columns image and labels, separated by commas, but 'image' is not in its "
-            "header: image;labels.",
+            "header: image labels.",
         ),
         (
             f"image,labels,labels\n{A},cat,dog\n",
@@ -285,7 +289,8 @@ def test_files_that_are_no_manifest(folder):
     assert message(folder, "image,labels\nimages/0.png,Möwe\n", encoding="latin-1") == (
         "A manifest must be UTF-8 text, but m.csv is not; save it as UTF-8."
     )
-    for path, why in (("none.csv", "No such file or directory"), ("images", "Is a directory")):
+    (folder / "d.csv").mkdir()
+    for path, why in (("none.csv", "No such file or directory"), ("d.csv", "Is a directory")):
         with pytest.raises(BadData) as error:
             load_dataset(f"manifest:{folder / path}", "all")
         assert (
@@ -295,4 +300,124 @@ def test_files_that_are_no_manifest(folder):
         load_dataset("manifest", "all")
     assert str(error.value) == (
         "A manifest needs its file, as in manifest:labels.csv, but none was named."
+    )
+    with pytest.raises(BadData) as error:
+        load_dataset(f"manifest:{folder / 'images'}", "all")
+    assert str(error.value) == (
+        "A manifest must end in .csv, .tsv, .jsonl, .json, .parquet, .txt, but is called 'images'; "
+        "write its format's suffix."
+    )
+
+
+def test_unlisted_classes_must_be_declared(folder):
+    text = f"image,labels\n{A},cat\n{B},dog\n"
+    spec = f"manifest:{write(folder, text)}"
+    with pytest.raises(BadData) as error:
+        load_dataset(spec, "all")
+    assert str(error.value).endswith(
+        "m.csv does not say what a class means that an image does not list; add --unlisted "
+        "negative if every class was looked for in every image, else --unlisted unknown."
+    )
+    assert load_dataset(spec, "all", "unknown").labels.tolist() == [[1, -1], [-1, 1]]
+    assert load_dataset(spec, "all", "negative").labels.tolist() == [[1, 0], [0, 1]]
+    text = f"image,labels,negatives\n{A},cat,\n{B},dog,cat\n"
+    stated = f"manifest:{write(folder, text)}"
+    assert load_dataset(stated, "all", "unknown").labels.tolist() == [[1, -1], [0, 1]]
+    with pytest.raises(BadData, match="says itself .* is unknown, but got --unlisted negative"):
+        load_dataset(stated, "all", "negative")
+
+
+def test_where_every_class_is_listed_nothing_is_to_declare(folder):
+    text = f"image,labels\n{A},cat;dog\n{B},dog;cat\n"
+    spec = f"manifest:{write(folder, text)}"
+    assert load_dataset(spec, "all").labels.tolist() == [[1, 1], [1, 1]]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_header_shows_the_delimiter(folder, delimiter):
+    rows = [("caption", "image", "labels"), ("a, b; c", A, "cat|dog"), ("", B, '["x;y"]')]
+    out = io.StringIO()
+    csv.writer(out, delimiter=delimiter).writerows(rows)
+    data = load(folder, out.getvalue())
+    assert data.class_names == ("cat", "dog", "x;y")
+    assert data.labels.tolist() == [[1, 1, 0], [0, 0, 1]]
+    assert data.captions == ("a, b; c", "")
+
+
+def test_a_header_of_two_delimiters_is_refused(folder):
+    assert message(folder, f"image,labels;image\n{A},cat;{A}\n") == (
+        "m.csv must separate its columns in one way, but its header reads as separated by commas "
+        "and by semicolons: image,labels;image; rename a column."
+    )
+
+
+def test_tabs_alone_separate_tsv(folder):
+    (folder / "m.tsv").write_text(f"image\tlabels\tnegatives\n{A}\tcat;dog\t\n")
+    data = load_dataset(f"manifest:{folder / 'm.tsv'}", "all")
+    assert data.class_names == ("cat", "dog")
+
+
+def test_other_names_of_the_image_column(folder):
+    for name in ("path", "file_name"):
+        assert load(folder, f"{name},labels\n{A},cat\n").image_ids == (A,)
+    assert load(folder, f"path,labels,image\nx,cat,{A}\n").image_ids == (A,)
+    assert message(folder, f"path,labels,file_name\n{A},cat,{A}\n") == (
+        "m.csv must name the image in one place, but has file_name and path; call the right one "
+        "'image'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Dog", "dog"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("hot  dog", "hot dog"),
+        ("stra\u00dfe", "STRASSE"),
+    ],
+)
+def test_two_spellings_of_a_class(folder, one, other):
+    text = f"image,labels\n{A},{one}\n{B},x;{other}\n"
+    said = message(folder, text)
+    places = {one: "line 2", other: "line 3"}
+    show = ascii if one.startswith("caf") else repr
+    first, second = sorted((one, other))
+    assert said == (
+        f"m.csv must write each class one way, but {show(first)} ({places[first]}) and "
+        f"{show(second)} ({places[second]}) differ only in case, spaces or Unicode form; rename "
+        "one."
+    )
+
+
+def test_a_repeated_name_counts_once_and_is_noted(folder):
+    data = load(folder, f"image,labels\n{A},cat;dog;cat\n{B},dog\n")
+    assert data.labels.tolist() == [[1, 1], [0, 1]]
+    assert data.notes == ("1 class names that a row repeats count once.",)
+    assert load(folder, FULL).notes == ()
+
+
+def test_backslashes_spaces_and_accents(folder):
+    (folder / "a b").mkdir()
+    for name in ("a b/M\u00f6we.png", "back\\slash.png"):
+        Image.new("RGB", (6, 4)).save(folder / name)
+    for listed, there in (
+        ("images\\0.png", "images/0.png"),
+        ("a b\\M\u00f6we.png", "a b/M\u00f6we.png"),
+        ("a b/Mo\u0308we.png", "a b/M\u00f6we.png"),
+        ("back\\slash.png", "back\\slash.png"),
+    ):
+        assert load(folder, f"image,labels\n{listed},x\n").paths == (folder / there,)
+    said = message(folder, f"image,labels\n{A},x\nimages\\0.png,y\n")
+    assert said == (
+        f"m.csv must list each image once, but {A!r} and 'images\\\\0.png' are the same file, "
+        f"{folder}/{A}; join them into one row."
+    )
+
+
+def test_absolute_places_of_another_machine(folder):
+    text = f"image,labels\nC:\\data\\1.jpg,cat\n/mnt/nas/2.jpg,cat\n{A},cat\n"
+    assert message(folder, text) == (
+        "m.csv must name images that are there, but has 2 of 3 at absolute places where they are "
+        f"not: C:\\data\\1.jpg, /mnt/nas/2.jpg; name them relative to {folder}, or by where they "
+        "are on this machine."
     )

@@ -309,12 +309,6 @@ def test_batches():
             "A data set is named as KIND or KIND:ARGUMENT, but 'scene:noto' has no known kind; did "
             "you mean 'scenes'?",
         ),
-        (
-            "coco",
-            "test",
-            "A data set is named as KIND or KIND:ARGUMENT, but 'coco' has no known kind; known are "
-            "manifest, scenes.",
-        ),
     ],
 )
 def test_unknown_names(spec, split, message):

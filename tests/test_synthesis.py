@@ -116,7 +116,7 @@ def test_images_and_labels_come_back_through_the_manifest(tmp_path, recipe):
     )
     assert (made.made, made.kept, made.withheld) == (8, 0, 0)
     assert seen == [(0, 8), (3, 8), (6, 8), (8, 8)]
-    data = load_dataset(f"manifest:{made.manifest}", "all")
+    data = load_dataset(f"manifest:{made.manifest}", "all", "negative")
     assert data.image_ids == tuple(f"{n:06d}.png" for n in range(8))
     columns = [sorted(NAMES).index(name) for name in NAMES]
     np.testing.assert_array_equal(data.labels[:, columns], LABELS.repeat(2, axis=0))
@@ -234,7 +234,7 @@ def test_what_the_safety_checker_blanks_is_left_out_and_not_drawn_again(
     monkeypatch.setattr(StableDiffusionPipeline, "run_safety_checker", check)
     made = generate(tmp_path, recipe, CAPTIONS[:2])
     assert (made.made, made.withheld) == (2, 1)
-    data = load_dataset(f"manifest:{made.manifest}", "all")
+    data = load_dataset(f"manifest:{made.manifest}", "all", "negative")
     assert data.image_ids == ("000000.png",)
     assert data.class_names == ("dog",)
     made = generate(tmp_path, recipe, CAPTIONS[:2])

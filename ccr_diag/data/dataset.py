@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -37,6 +38,10 @@ class MultiLabelDataset:
         captions: what somebody says about each image, empty where nobody did; None where the data
             set has no captions.
         synonyms: other words for some of the classes, by which captions may name them.
+        class_ids: the format's own key of each class, where it is not the name: COCO's category
+            id, VOC's “diningtable”, a MID of Open Images.
+        notes: sentences about what was met in the files, and how it was read.
+        paths: the file of each image; None where images are drawn, or members of an archive.
 
     Raises:
         BadData: nothing in it, lengths that disagree, a label value other than 1, 0, −1, or a
@@ -53,6 +58,9 @@ class MultiLabelDataset:
     open_image: Callable[[int], Image.Image]
     captions: tuple[str, ...] | None = None
     synonyms: Synonyms | None = None
+    class_ids: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    paths: tuple[Path, ...] | None = None
 
     def __post_init__(self) -> None:
         n_images, n_classes = self.labels.shape
@@ -77,13 +85,24 @@ class MultiLabelDataset:
                 f"{where} needs one caption for each of its {n_images} label rows, but has "
                 f"{len(self.captions)} captions."
             )
+        if self.paths is not None and len(self.paths) != n_images:
+            raise BadData(
+                f"{where} needs one path for each of its {n_images} label rows, but has "
+                f"{len(self.paths)} paths."
+            )
+        if self.class_ids is not None and len(self.class_ids) != n_classes:
+            raise BadData(
+                f"{where} needs one class id for each of its {n_classes} label columns, but has "
+                f"{len(self.class_ids)} ids."
+            )
         wrong = self.labels[(self.labels < -1) | (self.labels > 1)]
         if len(wrong):
             raise BadData(
                 f"{where} needs labels 1 (present), 0 (absent) or -1 (unknown), but holds "
                 f"{wrong[0]}."
             )
-        for what, names in (("class name", self.class_names), ("image id", self.image_ids)):
+        unique = {"class name": self.class_names, "image id": self.image_ids}
+        for what, names in (unique | {"class id": self.class_ids or ("",)}).items():
             name, times = Counter(names).most_common(1)[0]
             if times > 1:
                 raise BadData(f"{where} needs every {what} once, but has {name!r} {times} times.")
@@ -108,6 +127,7 @@ class MultiLabelDataset:
             digest=partial(_of_row, self.digest, chosen),
             open_image=partial(_of_row, self.open_image, chosen),
             captions=None if self.captions is None else tuple(self.captions[i] for i in chosen),
+            paths=None if self.paths is None else tuple(self.paths[i] for i in chosen),
         )
 
     @property
@@ -134,13 +154,14 @@ class MultiLabelDataset:
                 "that has them."
             )
         columns = np.array([column[name] for name in class_names], dtype=np.int64)
-        words = self.synonyms
+        words, ids = self.synonyms, self.class_ids
         return replace(
             self,
             class_names=tuple(class_names),
             new=self.new[columns],
             labels=np.ascontiguousarray(self.labels[:, columns]),
             synonyms=None if words is None else {c: words[c] for c in class_names if c in words},
+            class_ids=None if ids is None else tuple(ids[c] for c in columns),
         )
 
     def with_new(self, names: Iterable[str]) -> "MultiLabelDataset":

@@ -18,12 +18,21 @@ def drawn_rows(labels: Labels, k: int, seed: int) -> Int[np.ndarray, " rows"]:
     Raises:
         BadData: no row shows a base class.
     """
+    require_base_class(labels)
+    return k_shot(labels, k, seed) if k else np.arange(len(labels))
+
+
+def require_base_class(labels: Labels) -> None:
+    """Refuse examples that show no base class.
+
+    Args:
+        labels: (examples, classes), base classes only.
+    """
     if not (labels == PRESENT).any():
         raise BadData(
             f"Tuning needs examples that show a base class, but none of {len(labels)} does; check "
             "--split, the labels, and which classes are declared new."
         )
-    return k_shot(labels, k, seed) if k else np.arange(len(labels))
 
 
 def k_shot(labels: Labels, k: int, seed: int) -> Int[np.ndarray, " rows"]:

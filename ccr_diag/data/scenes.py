@@ -11,6 +11,7 @@ scene depends neither on its neighbours in a batch nor on the version of a rando
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -20,9 +21,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, UInt8, UInt64
 from PIL import Image
 
+from ccr_diag.arrays import Unlisted
 from ccr_diag.data.captions import read_synonyms
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.openmoji import OPENMOJI
+from ccr_diag.data.reading import Progress, silent
 from ccr_diag.data.scene_captions import caption_scenes
 from ccr_diag.data.sprites import (
     ANGLES,
@@ -33,6 +36,7 @@ from ccr_diag.data.sprites import (
     load_bank,
     style_cells,
 )
+from ccr_diag.data.unlisted import fill_of
 from ccr_diag.embedded import SYNONYMS
 from ccr_diag.errors import BadData, nearest
 
@@ -331,6 +335,7 @@ class SceneReader:
         self._key = hashlib.sha256(artwork + repr(recipe).encode()).hexdigest()
         self._block = 0, np.empty((0, SIZE, SIZE, 3), dtype=np.uint8)  # first scene, images
         self._last = -1
+        self._drawing = threading.Lock()
 
     def digest(self, i: int) -> str:
         """The content key of scene ``i``: a hash of the artwork and of what is drawn from it."""
@@ -340,14 +345,24 @@ class SceneReader:
         """Scene ``i``, RGB, 64 × 64 pixels."""
         first, images = self._block  # read once: another thread may put a new block in its place
         if not first <= i < first + len(images):
-            n = BLOCK if 0 < i - self._last <= NEAR else 1
-            first, images = i, _draw(load_bank(self.style), self.layout.part(i, i + n))
-            self._block = first, images
+            with self._drawing:  # others wait, and find that block
+                first, images = self._block
+                if not first <= i < first + len(images):
+                    n = BLOCK if 0 < i - self._last <= NEAR else 1
+                    first, images = i, _draw(load_bank(self.style), self.layout.part(i, i + n))
+                    self._block = first, images
         self._last = i
         return Image.fromarray(images[i - first])
 
 
-def load_scenes(argument: str, split: str) -> MultiLabelDataset:
+def scene_splits(argument: str) -> tuple[str, ...]:
+    """The same in every style."""
+    return tuple(SPLITS)
+
+
+def load_scenes(
+    argument: str, split: str, unlisted: Unlisted = "stated", progress: Progress = silent
+) -> MultiLabelDataset:
     """The embedded scenes in one style of emoji.
 
     Scene i of a split shows the same objects at the same places in every style that draws them.
@@ -355,9 +370,11 @@ def load_scenes(argument: str, split: str) -> MultiLabelDataset:
     Args:
         argument: a style, one of ``STYLES``; empty for the first.
         split: a key of ``SPLITS``.
+        unlisted: what is not listed is absent, so ``stated`` or ``negative``.
+        progress: told nothing.
 
     Raises:
-        BadData: an unknown style or split.
+        BadData: an unknown style or split, or another meaning of unlisted classes.
         MissingExtra: the optional style is not installed.
     """
     style = argument or STYLES[0]
@@ -365,6 +382,7 @@ def load_scenes(argument: str, split: str) -> MultiLabelDataset:
         raise BadData(f"The scenes have no emoji style {style!r}{nearest(style, STYLES)}")
     if split not in SPLITS:
         raise BadData(f"The scenes have no split {split!r}{nearest(split, SPLITS)}")
+    fill_of("The scenes", "negative", unlisted)
     inventory, n = class_inventory(style), SPLITS[split]
     seed, numbers = SPLIT_SEEDS[split], np.arange(n)
     layout = lay_out(inventory, seed, numbers)
