@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ccr_diag.backbone import Backbone
-from ccr_diag.features import stored_pairs
 from ccr_diag.local_features import Features
 from ccr_diag.runs import cache_folder
+from ccr_diag.stored import stored_pairs
 
 Progress = Callable[[int, int], None]
 
@@ -52,8 +52,7 @@ def caption_features(
             yield backbone.encode_tokens(ids[start : start + batch_size])
             progress(min(start + batch_size, len(ids)), len(ids))
 
-    found, _ = stored_pairs(path, len(captions), encode)
-    return found
+    return stored_pairs(path, len(captions), encode)
 
 
 def _told_columns(backbone: Backbone, captions: Sequence[str]) -> Int[Tensor, "captions tokens"]:

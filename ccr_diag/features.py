@@ -2,36 +2,68 @@
 
 In: a backbone and a data set. Out: unit embeddings, one an image, (images, dim), float32; or, for
 frameworks that score positions, (images, 1 + positions, dim), the global feature first, float16.
-The cache key covers weights, preprocessing, precision and the content of every image, so a changed
-file never meets an old feature.
+The cache keeps a row an image by the content of its file, apart for each model (weights,
+preprocessing), precision and way of opening files: a changed file never meets an old feature, and
+part of a data set finds what all of it left.
 
 float16 halves what is by far the largest file. It moves an entry by at most 2⁻¹¹ of itself, and so
-a cosine by less than 5·10⁻⁴; between features of 512 entries typically by 10⁻⁵.
+a cosine by less than 5·10⁻⁴; between features of 512 entries typically by 10⁻⁵. Global features can
+be kept so, too: they then are what was stored, the first time as later, and apart from the full
+ones.
 """
 
 import hashlib
-import logging
-import math
-import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ccr_diag.backbone import Backbone
 from ccr_diag.data.dataset import MultiLabelDataset
-from ccr_diag.errors import RunFailed
-from ccr_diag.local_features import Features
-from ccr_diag.runs import cache_folder, write_atomically
+from ccr_diag.data.images import OPENING
+from ccr_diag.errors import BadData
+from ccr_diag.feature_files import FeatureFolder, locked
+from ccr_diag.rates import record_rate
+from ccr_diag.runs import cache_folder
 
-logger = logging.getLogger(__name__)
+WORKERS = min(8, os.cpu_count() or 1)
+AHEAD = 2  # batches that are read while another is encoded
+FLOATS = {"float32": "<f4", "float16": "<f2"}
 
 Progress = Callable[[int, int], None]
+Floats = Literal["float32", "float16"]
+Batch = tuple[int, list[int], Float[Tensor, "batch 3 height width"] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Features of a data set, and how they came.
+
+    Args:
+        rows: the images that have some, by number.
+        features: unit embeddings of these.
+        encoded: how many went through the model; the others were in the cache.
+        seconds: what that took.
+        unreadable: number of each image that was left out, with the reason.
+        folder: where the cache keeps features of this model.
+    """
+
+    rows: Int[np.ndarray, " images"]
+    features: Float[Tensor, "images dim"]
+    encoded: int
+    seconds: float
+    unreadable: dict[int, str]
+    folder: Path
 
 
 def image_features(
@@ -40,7 +72,7 @@ def image_features(
     *,
     cache: Path | None = None,
     batch_size: int = 128,
-    workers: int = 1,
+    workers: int = WORKERS,
     progress: Progress = lambda done, total: None,
 ) -> Float[Tensor, "images dim"]:
     """Unit embeddings of all images of a data set, from the cache where they are there.
@@ -52,24 +84,14 @@ def image_features(
         batch_size: images a forward pass.
         workers: threads that open and preprocess images.
         progress: told the images done and the images in all.
+
+    Raises:
+        BadData: an image that cannot be read.
     """
-    batches = _images(backbone, dataset, batch_size, workers, progress)
-    return stored(_path(cache, backbone, dataset), map(backbone.encode_images, batches))
-
-
-def stored(path: Path, parts: Iterator[Float[Tensor, "batch dim"]]) -> Float[Tensor, "items dim"]:
-    """Features from their file, which is made if it is not there or damaged.
-
-    Args:
-        path: the file.
-        parts: what it is made of; asked for only then.
-    """
-    found = _read(path)
-    if found is not None:
-        return torch.from_numpy(found)
-    features = torch.cat(list(parts))
-    write_atomically(path, lambda partial: np.save(partial, features.numpy(), allow_pickle=False))
-    return features
+    found = embed(
+        backbone, dataset, cache=cache, batch_size=batch_size, workers=workers, progress=progress
+    )
+    return found.features
 
 
 def local_features(
@@ -78,13 +100,14 @@ def local_features(
     *,
     cache: Path | None = None,
     batch_size: int = 128,
-    workers: int = 1,
+    workers: int = WORKERS,
     progress: Progress = lambda done, total: None,
 ) -> Float[Tensor, "images features dim"]:
     """Unit embeddings of all images and of their positions, from the cache where they are there.
 
     They are read from the file where they are asked for, so memory does not bound them; changing
-    them changes no file. The same pass leaves ``image_features`` in the cache.
+    them changes no file. Where their rows lie in several files, or in another order, they are
+    copied into one. The same pass leaves ``image_features`` in the cache.
 
     Args:
         backbone: the frozen CLIP.
@@ -99,117 +122,289 @@ def local_features(
 
     Raises:
         BadConfig: an image tower without local features.
+        BadData: an image that cannot be read.
         RunFailed: the disk has no room for them.
     """
-    path = _path(cache, backbone, dataset)
-    local = path.with_name(f"{path.stem}-local.npy")
-    found, whole = stored_pairs(
-        local,
-        len(dataset),
-        lambda: map(
-            backbone.encode_positions, _images(backbone, dataset, batch_size, workers, progress)
-        ),
-    )
-    if whole is not None and _read(path) is None:
-        features = whole.numpy()
-        write_atomically(path, lambda partial: np.save(partial, features, allow_pickle=False))
-    return found
+    folder = _folder(backbone, cache)
+    digests, _ = content_digests(dataset, workers)
+    files, name = FeatureFolder(folder / "local", FLOATS["float16"]), _name(digests)
+    found = files.in_order(digests)
+    if found is None:
+        embed(
+            backbone, dataset, local=True, cache=cache, batch_size=batch_size, workers=workers,
+            progress=progress,
+        )  # fmt: skip
+        with locked(folder / f"{name}.lock"):
+            found = files.in_order(digests)
+            if found is None:
+                found = files.put_in_order(name, digests)
+    return torch.from_numpy(found)
 
 
-def stored_pairs(
-    path: Path, n: int, encode: Callable[[], Iterator[Features]]
-) -> tuple[Float[Tensor, "items features dim"], Float[Tensor, "items dim"] | None]:
-    """Global and local features from their file, which is made if it is not there.
-
-    Args:
-        path: the file.
-        n: items, images or texts.
-        encode: gives pairs of both features, a batch at a time.
-
-    Returns:
-        What the file holds, and, if it was made, the global features in full precision.
-
-    Raises:
-        RunFailed: the disk has no room for them.
-    """
-    found = _read(path, "c")
-    if found is not None:
-        return torch.from_numpy(found), None
-    whole: list[Tensor] = []
-    write_atomically(path, lambda partial: whole.extend(_write_local(partial, n, encode())))
-    return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False)), torch.cat(whole)
-
-
-def _images(
+def embed(
     backbone: Backbone,
     dataset: MultiLabelDataset,
-    batch_size: int,
-    workers: int,
-    progress: Progress,
-) -> Iterator[Float[Tensor, "batch 3 height width"]]:
-    """Preprocessed images, a batch at a time; progress is told when the next one is asked for."""
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(dataset), batch_size):
-            numbers = range(start, min(start + batch_size, len(dataset)))
-            images = pool.map(lambda i: backbone.preprocess(dataset.open_image(i)), numbers)
-            yield torch.stack(list(images))
-            progress(numbers.stop, len(dataset))
+    *,
+    local: bool = False,
+    dtype: Floats = "float32",
+    skip_unreadable: bool = False,
+    cache: Path | None = None,
+    batch_size: int = 128,
+    workers: int = WORKERS,
+    progress: Progress = lambda done, total: None,
+) -> Embedded:
+    """See to it that the cache has the features of a data set.
 
-
-def _write_local(
-    path: Path, n: int, pairs: Iterator[Features]
-) -> Iterator[Float[Tensor, "batch dim"]]:
-    """Write global and local features as they come, and give the global ones back."""
-    with path.open("wb") as file:
-        for number, (features, local) in enumerate(pairs):
-            both = torch.cat([features[:, None], local], dim=1).numpy().astype("<f2")
-            if number == 0:
-                shape = (n, *both.shape[1:])
-                _require_room(path, shape)
-                header = {"descr": "<f2", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, header)
-            file.write(both.tobytes())
-            yield features
-
-
-def _require_room(path: Path, shape: tuple[int, int, int]) -> None:
-    """Say how much is to be written, and refuse what does not fit.
-
-    Raises:
-        RunFailed: less space than that is free.
-    """
-    needed, free = 2 * math.prod(shape), shutil.disk_usage(path.parent).free
-    n_images, n_features, dim = shape
-    size = f"{n_images} × {n_features} × {dim} float16 numbers, {needed / 2**20:.1f} MiB"
-    logger.info("Local features: %s, go to the cache in %s.", size, path.parent)
-    if needed > free:
-        raise RunFailed(
-            f"Local features need {size}, but {path.parent} has {free / 2**20:.1f} MiB free; free "
-            "some, choose another CCR_DIAG_CACHE, or take fewer images."
-        )
-
-
-def _path(cache: Path | None, backbone: Backbone, dataset: MultiLabelDataset) -> Path:
-    """Where the cache keeps the features of these images."""
-    return (cache or cache_folder()) / "features" / f"{_key(backbone, dataset)}.npy"
-
-
-def _read(path: Path, mmap: Literal["c"] | None = None) -> Float[np.ndarray, "images ..."] | None:
-    """Features from the cache; a damaged file is as good as none.
+    What is done when it is interrupted is kept, but for the batches that are under way.
 
     Args:
-        path: the file.
-        mmap: ``c`` leaves them there, and what is changed in memory.
+        backbone: the frozen CLIP.
+        dataset: images with their content digests.
+        local: whether features of positions are made, too.
+        dtype: what global features are kept as.
+        skip_unreadable: leave images out that cannot be read.
+        cache: folder of the cache, by default ``cache_folder()``.
+        batch_size: images a forward pass.
+        workers: threads that open and preprocess images.
+        progress: told the images done and the images in all, if not all were.
+
+    Raises:
+        BadConfig: an image tower without local features, if they are asked for.
+        BadData: an image that cannot be read, and it may not be left out; or none can.
+        RunFailed: the disk has no room for them.
     """
+    folder = _folder(backbone, cache)
+    digests, unreadable = content_digests(dataset, workers, skip_unreadable)
+    kinds = [FeatureFolder(folder / f"global-{dtype}", FLOATS[dtype])]
+    if local:
+        kinds.append(FeatureFolder(folder / "local", FLOATS["float16"]))
+    kept = _Kept(kinds, digests)
+    encoded, began = 0, time.monotonic()
+    if kept.lacking(unreadable):
+        name = _name(digests)
+        with ExitStack() as stack:
+            stack.enter_context(locked(folder / f"{name}.lock"))
+            kept = _Kept(kinds, digests)  # another process may have been at it
+            todo = kept.lacking(unreadable)
+            stack.enter_context(kept.appending(name))
+            skipped = unreadable if skip_unreadable else None
+            batches = stack.enter_context(
+                closing(read_ahead(backbone, dataset, todo, batch_size, workers, skipped))
+            )
+            timer = _Timer()
+            done = len(dataset) - len(todo)
+            progress(done, len(dataset))
+            for asked, rows, images in batches:
+                if images is not None:
+                    kept.add(rows, _encoded(backbone, images, local))
+                encoded += len(rows)
+                done += asked
+                timer.tell(len(rows))
+                progress(done, len(dataset))
+        if timer.rate is not None:
+            record_rate(
+                backbone.name, backbone.device.type, backbone.precision, timer.rate, cache=cache
+            )
+    readable = np.array([i for i in range(len(dataset)) if i not in unreadable], dtype=np.int64)
+    if kept.features is None or not len(readable):
+        raise BadData(
+            f"An image must be readable, but none of the {len(dataset)} of {dataset.name}, split "
+            f"{dataset.split}, is; the first: {unreadable[0]}"
+        )
+    whole = len(readable) == len(dataset)
+    features = kept.features if whole else kept.features[readable]
+    return Embedded(
+        rows=readable,
+        features=torch.from_numpy(features).float(),
+        encoded=encoded,
+        seconds=time.monotonic() - began,
+        unreadable=dict(sorted(unreadable.items())),
+        folder=folder,
+    )
+
+
+class _Kept:
+    """What the cache has of a request, and what is added to it.
+
+    Args:
+        kinds: of global features and, if they are asked for, of local ones.
+        digests: of the content of each image.
+    """
+
+    def __init__(self, kinds: Sequence[FeatureFolder], digests: Sequence[bytes]) -> None:
+        self.kinds, self.digests = kinds, digests
+        self.features, held = kinds[0].gather(digests)
+        self.held = [held, *(kind.holds(digests) for kind in kinds[1:])]
+
+    def lacking(self, unreadable: Container[int]) -> list[int]:
+        """Images to be encoded, by number."""
+        lacking = np.flatnonzero(~np.logical_and.reduce(self.held)).tolist()
+        return [i for i in lacking if i not in unreadable]
+
+    @contextmanager
+    def appending(self, name: str) -> Iterator[None]:
+        """Let ``add`` write to the files of a request of this name."""
+        with ExitStack() as stack:
+            self._append = [
+                stack.enter_context(kind.appending(name, int((~held).sum())))
+                for kind, held in zip(self.kinds, self.held, strict=True)
+            ]
+            yield
+
+    def add(self, rows: list[int], made: Sequence[Tensor]) -> None:
+        """Write what was made of these images, where it is not kept yet.
+
+        Args:
+            rows: the images, by number.
+            made: their features, of each kind.
+        """
+        for held, append, values in zip(self.held, self._append, made, strict=True):
+            new = np.flatnonzero(~held[rows])
+            if len(new):
+                append([self.digests[rows[i]] for i in new], values.numpy()[new])
+        if self.features is None:
+            shape = (len(self.digests), made[0].shape[1])
+            self.features = np.zeros(shape, dtype=self.kinds[0].dtype)
+        new = np.flatnonzero(~self.held[0][rows])
+        self.features[np.array(rows)[new]] = made[0].numpy()[new]
+
+
+def content_digests(
+    dataset: MultiLabelDataset,
+    workers: int = WORKERS,
+    skip_unreadable: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> tuple[list[bytes], dict[int, str]]:
+    """A key of the content of each image, and why some cannot be read, by number.
+
+    Images of equal content have keys of their own, as each has its row.
+
+    Args:
+        dataset: images with their content digests.
+        workers: threads that read files.
+        skip_unreadable: go on after one that cannot be read.
+        progress: told the images read and the images in all.
+
+    Raises:
+        BadData: an image cannot be read, and may not be skipped.
+    """
+
+    def read(i: int) -> str | BadData:
+        try:
+            return dataset.digest(i)
+        except BadData as error:
+            return error
+
+    digests, unreadable, copies = [], {}, Counter[str]()
+    with ThreadPoolExecutor(workers) as pool:
+        for i, found in enumerate(pool.map(read, range(len(dataset)))):
+            if isinstance(found, BadData):
+                if not skip_unreadable:
+                    pool.shutdown(cancel_futures=True)
+                    raise found
+                unreadable[i], found = str(found), ""
+            digests.append(hashlib.sha256(f"{found} {copies[found]}".encode()).digest())
+            copies[found] += 1
+            progress(i + 1, len(dataset))
+    return digests, unreadable
+
+
+def read_ahead(
+    backbone: Backbone,
+    dataset: MultiLabelDataset,
+    rows: Sequence[int],
+    batch_size: int,
+    workers: int = WORKERS,
+    unreadable: dict[int, str] | None = None,
+) -> Generator[Batch, None, None]:
+    """Preprocessed images, a batch at a time, the next ones being read meanwhile.
+
+    Args:
+        backbone: knows how to preprocess them, and on which device they are wanted.
+        dataset: opens them.
+        rows: which, by number.
+        batch_size: images in a batch.
+        workers: threads that open and preprocess them.
+        unreadable: takes the reason of each image that is left out; None leaves none out.
+
+    Yields:
+        How many images were asked for, those that there are, by number, and what they show.
+
+    Raises:
+        BadData: an image that cannot be read, and is not to be left out.
+    """
+
+    def read(i: int) -> Tensor:
+        return backbone.preprocess(dataset.open_image(i))
+
+    def collect(part: Sequence[int], reading: list[Future[Tensor]]) -> Batch:
+        found, images = [], []
+        for i, future in zip(part, reading, strict=True):
+            try:
+                images.append(future.result())
+                found.append(i)
+            except BadData as error:
+                if unreadable is None:
+                    raise
+                unreadable[i] = str(error)
+        return len(part), found, _on(backbone.device, torch.stack(images)) if images else None
+
+    readers, collector = ThreadPoolExecutor(workers), ThreadPoolExecutor(1)
+    batches: deque[Future[Batch]] = deque()
     try:
-        return np.asarray(np.load(path, mmap_mode=mmap, allow_pickle=False))
-    except (FileNotFoundError, ValueError, EOFError):
-        return None
+        for start in range(0, len(rows), batch_size):
+            part = rows[start : start + batch_size]
+            reading = [readers.submit(read, i) for i in part]
+            batches.append(collector.submit(collect, part, reading))
+            if len(batches) > AHEAD:
+                yield batches.popleft().result()
+        while batches:
+            yield batches.popleft().result()
+    finally:  # what is under way ends, what is not yet never begins
+        readers.shutdown(wait=False, cancel_futures=True)
+        collector.shutdown(cancel_futures=True)
+        readers.shutdown()
 
 
-def _key(backbone: Backbone, dataset: MultiLabelDataset) -> str:
-    """sha256 over what decides the features."""
-    digest = hashlib.sha256(f"{backbone.fingerprint} {backbone.precision}".encode())
-    for i in range(len(dataset)):
-        digest.update(dataset.digest(i).encode())
-    return digest.hexdigest()
+def _on(device: torch.device, images: Tensor) -> Tensor:
+    """Images on the way to the device, if that can be while something else is done."""
+    if device.type != "cuda":
+        return images
+    return images.pin_memory().to(device, non_blocking=True)
+
+
+def _encoded(backbone: Backbone, images: Tensor, local: bool) -> tuple[Tensor, ...]:
+    """Global features and, if they are asked for, these and the local ones together."""
+    if not local:
+        return (backbone.encode_images(images),)
+    features, positions = backbone.encode_positions(images)
+    return features, torch.cat([features[:, None], positions], dim=1)
+
+
+class _Timer:
+    """Images a second, from the end of the first batch on: that one also warms the device up."""
+
+    def __init__(self) -> None:
+        self.began: float | None = None
+        self.images = 0
+        self.rate: float | None = None
+
+    def tell(self, images: int) -> None:
+        """A batch is done."""
+        now = time.monotonic()
+        if self.began is None:
+            self.began = now
+            return
+        self.images += images
+        self.rate = self.images / max(now - self.began, 1e-6)
+
+
+def _folder(backbone: Backbone, cache: Path | None) -> Path:
+    """Where the cache keeps features of this model."""
+    name = f"{backbone.fingerprint[:32]}-{backbone.precision}-{OPENING}"
+    return (cache or cache_folder()) / "features" / name
+
+
+def _name(digests: Sequence[bytes]) -> str:
+    """Of a request of this content in this order."""
+    return hashlib.sha256(b"".join(digests)).hexdigest()[:32]

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ccr_diag.embeddings import EMBEDDINGS
 from ccr_diag.errors import BadConfig, BadData
 from ccr_diag.metrics.engine import measure_predictions
 from ccr_diag.metrics.measurement import Measurement
 from ccr_diag.metrics.presets import preset as find_preset
 from ccr_diag.metrics.proximity import proximity
 from ccr_diag.metrics.registry import definitions
-from ccr_diag.npy import open_npy
+from ccr_diag.npy import Archive, open_npy
 from ccr_diag.predictions import Predictions
 from ccr_diag.records import definitions_record, model_record
 from ccr_diag.results import SCHEMA_VERSION, Results
@@ -53,20 +54,44 @@ def results_of(
     return {"schema_version": SCHEMA_VERSION, "definitions": said, "models": models}
 
 
-def read_features(path: Path) -> Float[np.ndarray, "images dim"]:
-    """Image features from a ``.npy`` file.
+def read_features(
+    path: Path, image_ids: Sequence[str] | None = None
+) -> Float[np.ndarray, "images dim"]:
+    """Image features from a ``.npy`` file, or from the ``embeddings`` of an ``.npz`` archive.
+
+    Args:
+        path: the file.
+        image_ids: of the images that are asked for; where the archive has ids too, its rows are
+            taken by them, and else they must be in that order.
 
     Raises:
         BadPredictions: the file is missing or damaged.
-        BadData: it holds no (images, dim) array of floating-point numbers.
+        BadData: it holds no (images, dim) array of floating-point numbers, or lacks an image.
     """
-    features = open_npy(path)
+    ids = None
+    if path.suffix == ".npz":
+        archive = Archive(path)
+        if EMBEDDINGS not in archive:
+            raise BadData(f"{path} must hold features as 'embeddings', but does not.")
+        features = archive.read(EMBEDDINGS)
+        ids = archive.read("image_ids").tolist() if "image_ids" in archive else None
+    else:
+        features = open_npy(path)
     if features.ndim != 2 or features.dtype.kind != "f":
         raise BadData(
             f"{path} must hold floating-point features of shape (images, dim), "
             f"but holds {features.dtype} of shape {features.shape}."
         )
-    return features
+    if ids is None or not image_ids:  # rows that are only numbered
+        return features
+    row = {name: i for i, name in enumerate(ids)}
+    lacking = [name for name in image_ids if name not in row]
+    if lacking or len(ids) != len(features):
+        raise BadData(
+            f"{path} must hold features of every image by its id, but lacks "
+            f"{lacking[0] if lacking else 'rows or ids'}; make it of the same images."
+        )
+    return features[[row[name] for name in image_ids]]
 
 
 def with_proximity(

@@ -30,6 +30,33 @@ def test_on_a_terminal_a_bar_moves_and_goes_away(monkeypatch):
     assert "\n" not in sys.stderr.getvalue().strip()
 
 
+def test_a_unit_adds_speed_and_the_time_that_is_left_to_plain_lines(capsys, monkeypatch):
+    clock = iter([100.0, 100.0, 100.0, 120.0, 120.0, 120.0, 125.0, 125.0, 125.0])
+    monkeypatch.setattr("ccr_diag.cli.progress.time.monotonic", lambda: next(clock))
+    progress = Progress(unit="images")
+    for done in (400, 600, 1400):  # 400 were done before
+        progress("features", done, 1400)
+    assert capsys.readouterr().err.splitlines() == [
+        "features: 400 of 1400",
+        "features: 600 of 1400, 10.0 images/s, 01:20 left",
+        "features: 1400 of 1400, 40.0 images/s, 00:00 left",
+    ]
+
+
+def test_on_a_terminal_speed_and_the_time_that_is_left_stand_in_the_bar(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    progress = Progress(unit="images")
+    progress("features", 0, 9)
+    progress("features", 3, 9)
+    assert " images/s" in sys.stderr.getvalue()
+    assert "<" in sys.stderr.getvalue()
+    progress.close()
+
+
 def test_nothing_goes_to_stdout(capsys):
     Progress()("steps", 1, 1)
     assert capsys.readouterr().out == ""

@@ -27,12 +27,13 @@ from torch.nn import functional as F
 
 from ccr_diag.backbone import Backbone
 from ccr_diag.config import FinetuneConfig
+from ccr_diag.data.class_names import prompt_name
 from ccr_diag.errors import BadConfig, BadData
-from ccr_diag.features import stored
 from ccr_diag.losses.kgcoop import cosine_distance
 from ccr_diag.losses.nouns import WORDNET, read_nouns
-from ccr_diag.prompts import PLACEHOLDER, ContextPrompts, prompt_name, zero_shot_embeddings
+from ccr_diag.prompts import PLACEHOLDER, ContextPrompts, zero_shot_embeddings
 from ccr_diag.runs import cache_folder
+from ccr_diag.stored import stored
 
 BATCH = 512  # nouns encoded at once
 
