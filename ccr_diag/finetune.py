@@ -4,6 +4,7 @@ load data and backbone → draw the shots, with their features → probability m
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from ccr_diag.losses import REGULARIZERS
 from ccr_diag.prompts import zero_shot_embeddings
 from ccr_diag.runs import CHECKPOINT, CONFIG, DONE, EXAMPLES, LOG, is_done, versions, write_text
 from ccr_diag.shots import Shots, draw_shots
+from ccr_diag.trackers import TrackedRun, reporting, require
 from ccr_diag.tune import Tuning, start_tuning, tune
 
 
@@ -38,6 +40,7 @@ def finetune(
     backbone: Backbone,
     train: MultiLabelDataset,
     progress: Progress = lambda stage, done, total: None,
+    report_to: Sequence[str] = (),
 ) -> Path:
     """Tune on a data set's training split and leave a finished run in ``folder``.
 
@@ -50,6 +53,7 @@ def finetune(
         backbone: the frozen CLIP that the config names.
         train: the training split that the config names, with its new classes marked.
         progress: told the stage, the units done and the units in all.
+        report_to: names of trackers, each told every epoch that is run.
 
     Returns:
         The checkpoint file.
@@ -58,8 +62,10 @@ def finetune(
         BadConfig: the folder holds a run of another config.
         BadCheckpoint: it holds a run of other classes or examples, or of another backbone.
         BadData: no base class is left to tune on, or one has no example.
+        MissingExtra: a tracker is not installed.
         RunFailed: the loss stopped being a number, or no space is left.
     """
+    require(report_to)
     base = ~train.new
     if not base.any():
         raise BadData(
@@ -92,18 +98,20 @@ def finetune(
         restore(tuning, saved)
     write_text(folder / CONFIG, config.to_toml())  # nothing is written before all is known to fit
     write_text(folder / EXAMPLES, "".join(f"{name}\n" for name in shots.ids))
-    for record in tune(
-        tuning,
-        shots.seen,
-        torch.from_numpy(shots.labels),
-        scale,
-        regularizer,
-        config,
-        lambda done, total: progress("steps", done, total),
-    ):
-        # The log first: an epoch that is logged but not saved is run, and logged, again.
-        _log(folder, asdict(record))
-        save_checkpoint(path, tuning, facts)
+    with reporting(report_to, TrackedRun(folder, config)) as report:
+        for record in tune(
+            tuning,
+            shots.seen,
+            torch.from_numpy(shots.labels),
+            scale,
+            regularizer,
+            config,
+            lambda done, total: progress("steps", done, total),
+        ):
+            # The log first: an epoch that is logged but not saved is run, and logged, again.
+            _log(folder, asdict(record))
+            save_checkpoint(path, tuning, facts)
+            report(asdict(record))
     _finish(folder, tuning, facts, config, backbone, shots, scale)
     return path
 

@@ -3,9 +3,10 @@
 config.toml              settings, as ``ccr-diag finetune --config`` takes them back
 checkpoint.safetensors   learned tensors, optimizer, and everything needed to rebuild
 examples.txt             names of the training examples, one a line
-log.jsonl                one line an epoch
+metrics.jsonl            one line an epoch
 DONE                     written last: a folder without it is unfinished
 measured.json            in a sweep: what was measured of the run
+run_id.txt               with --report-to: by which trackers find the run again
 """
 
 import errno
@@ -23,8 +24,9 @@ from safetensors import SafetensorError
 
 from ccr_diag.errors import NoSpace, OutputExists
 
-CONFIG, CHECKPOINT, LOG, DONE = "config.toml", "checkpoint.safetensors", "log.jsonl", "DONE"
+CONFIG, CHECKPOINT, LOG, DONE = "config.toml", "checkpoint.safetensors", "metrics.jsonl", "DONE"
 EXAMPLES = "examples.txt"
+RUN_ID = "run_id.txt"
 RESULTS, TABLES_MARKDOWN, TABLES_CSV = "results.json", "tables.md", "tables.csv"
 PREDICTIONS, FIGURES, RUNS = "predictions", "figures", "runs"
 GRID, MEASURED, LOCK = "grid.toml", "measured.json", ".lock"  # of a sweep
@@ -33,11 +35,12 @@ OWN_NAMES = re.compile(
     "|".join(
         map(
             re.escape,
-            (CONFIG, CHECKPOINT, EXAMPLES, LOG, DONE, RESULTS, TABLES_MARKDOWN, TABLES_CSV),
+            (CONFIG, CHECKPOINT, EXAMPLES, LOG, RUN_ID, DONE, RESULTS, TABLES_MARKDOWN, TABLES_CSV),
         )
     )
     + rf"|{re.escape(GRID)}|{re.escape(MEASURED)}|{re.escape(LOCK)}|results\.(csv|parquet)"
     + r"|[a-z0-9-]+-split-\d+\.npz"  # predictions
+    + r"|events\.out\.tfevents\..+"  # of TensorBoard
     + r"|(modality_gap|reliability_by_group_\d+|calibration_by_frequency|text_geometry"
     + r"|robustness_[a-z0-9_]+)"
     + r"\.(png|svg|pdf)"
@@ -111,6 +114,16 @@ def prepare_output(
         OutputExists: the folder holds files and neither ``resume`` nor ``overwrite`` was asked for,
             or what it holds is not to be deleted.
     """
+    check_output_folder(folder, resume=resume, overwrite=overwrite, keep=keep)
+    if overwrite and folder.exists() and any(folder.iterdir()):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def check_output_folder(
+    folder: Path, *, resume: bool = False, overwrite: bool = False, keep: Sequence[Path] = ()
+) -> None:
+    """What ``prepare_output`` refuses, without touching anything."""
     if folder.exists() and not folder.is_dir():
         raise OutputExists(
             f"The output must be a folder, but {folder} is a file; choose another --output."
@@ -118,14 +131,12 @@ def prepare_output(
     if folder.exists() and any(folder.iterdir()):
         if overwrite:
             _check_own(folder, keep)
-            shutil.rmtree(folder)
         elif not resume:
             raise OutputExists(
                 f"The output folder must be new or empty, but {folder} holds files; "
                 "add --resume to go on with it, --overwrite to replace it, "
                 "or choose another --output."
             )
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
