@@ -7,7 +7,6 @@ their place, each from its own paper. Every field is also a flag of ``ccr-diag f
 """
 
 import dataclasses
-import json
 import math
 import tomllib
 from collections.abc import Callable
@@ -15,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ccr_diag.arrays import BIAS_RULES
+from ccr_diag.arrays import BIAS_RULES, Unlisted
 from ccr_diag.errors import BadConfig, nearest
 from ccr_diag.frameworks import FRAMEWORKS
+from ccr_diag.written_toml import to_toml
 
 if TYPE_CHECKING:
     from ccr_diag.frameworks.framework import Framework
@@ -32,6 +32,7 @@ CHOICES = {
     "reduction": ("sum", "mean"),
     "bias": tuple(BIAS_RULES),
     "position": ("end", "middle", "front"),
+    "unlisted": ("stated", "negative", "unknown"),
     "precision": ("fp32", "amp_bf16"),
 }
 CLASS_SPLITS = ("first-half", "coco-48-17", "coco-65-15")
@@ -54,6 +55,7 @@ class FinetuneConfig:
         pretrained: its weights tag or file, empty for none.
         data: data set, as ``NAME`` or ``NAME:PLACE``.
         split: which split of it to tune on.
+        unlisted: what a class means that an image does not list, where the data do not state it.
         new_classes: classes to leave out of tuning, beside those that the data set itself declares
             new.
         class_split: which classes are new, in place of what the data set declares: a name of
@@ -82,6 +84,7 @@ class FinetuneConfig:
         bias: rule of the probability map's bias.
         scale: τ; 0 takes the framework's, or else the model's own.
         shots: training images per class; 0 takes all.
+        examples: file that lists the training images, one id a line, in place of ``shots``.
         seed: split number; decides which images are drawn, their order, and random starts.
         n_context: learned context tokens, when they start at random.
         context_init: phrase that the context starts from instead.
@@ -102,6 +105,7 @@ class FinetuneConfig:
     pretrained: str = ""
     data: str = "scenes"
     split: str = "train"
+    unlisted: Unlisted = "stated"
     new_classes: tuple[str, ...] = ()
     class_split: str = ""
     framework: str = "coop"
@@ -125,6 +129,7 @@ class FinetuneConfig:
     bias: str = "none"
     scale: float = 0.0
     shots: int = 16
+    examples: str = ""
     seed: int = 1
     n_context: int = 16
     context_init: str = "a photo of a"
@@ -204,6 +209,11 @@ class FinetuneConfig:
                 f"{', '.join(self.new_classes)} with class_split {self.class_split!r}; leave one "
                 "out."
             )
+        if self.examples and self.shots:
+            raise BadConfig(
+                "Training images are listed in a file or drawn, but got examples "
+                f"{self.examples!r} with shots {self.shots}; leave one out, or set shots to 0."
+            )
         if self.loss == "ranking" and self.bias == "learned":
             raise BadConfig(
                 "A bias is not learned by the ranking loss, in which it cancels, but got loss "
@@ -262,6 +272,11 @@ class FinetuneConfig:
                 "captions alone does not give; add --images-from diffusers to make them, or leave "
                 "captions out."
             )
+        if self.examples and self.images_from == DIFFUSERS:
+            raise BadConfig(
+                "Images that are yet to be made cannot be listed, but got examples "
+                f"{self.examples!r} with images_from {DIFFUSERS!r}; leave examples out."
+            )
         if bool(self.generator) != (self.images_from == DIFFUSERS):
             raise BadConfig(
                 "Making images needs both --images-from diffusers and its --generator, a folder or "
@@ -303,15 +318,8 @@ class FinetuneConfig:
         }
 
     def to_toml(self) -> str:
-        """One ``name = value`` line a field.
-
-        JSON writes these values as TOML does, but for one character.
-        """
-        lines = [
-            f"{name} = {json.dumps(value, ensure_ascii=False)}\n"
-            for name, value in self.as_dict().items()
-        ]
-        return "".join(lines).replace("\x7f", "\\u007f")
+        """One ``name = value`` line a field."""
+        return to_toml(self.as_dict())
 
 
 def config_from_dict(values: dict[str, Any]) -> FinetuneConfig:
@@ -342,6 +350,8 @@ def _defaults(given: dict[str, Any]) -> dict[str, Any]:
     if framework not in CHOICES["framework"]:
         return {}
     defaults: dict[str, Any] = dict(FRAMEWORKS[framework].DEFAULTS)
+    if given.get("examples"):
+        defaults["shots"] = 0
     loss = defaults.get("loss", FinetuneConfig.loss)
     if given.get("loss", loss) != loss:  # a learning rate belongs to its loss
         defaults.pop("learning_rate", None)
@@ -353,26 +363,17 @@ def _defaults(given: dict[str, Any]) -> dict[str, Any]:
     return defaults | {"lambda_": LAMBDAS.get(regularizer, FinetuneConfig.lambda_)}
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """What a TOML file of settings says.
-
-    Raises:
-        BadConfig: no such file, or not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadConfig(
-            f"The config must be a TOML file, but {path} cannot be read ({error.strerror})."
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadConfig(f"The config must be a TOML file, but {path} is not ({error}).") from error
-
-
 def load_config(path: Path) -> FinetuneConfig:
     """Read a TOML file of settings.
 
     Raises:
         BadConfig: no such file, not TOML, or a bad setting.
     """
-    return config_from_dict(read_settings(path))
+    try:
+        return config_from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise BadConfig(
+            f"The config must be a TOML file, but {path} cannot be read ({error.strerror})."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadConfig(f"The config must be a TOML file, but {path} is not ({error}).") from error

@@ -20,8 +20,8 @@ from ccr_diag.caption_features import caption_features
 from ccr_diag.captioned import Progress, captioned_images, named_captions
 from ccr_diag.config import FinetuneConfig
 from ccr_diag.data.dataset import MultiLabelDataset
-from ccr_diag.data.fewshot import drawn_rows
 from ccr_diag.errors import BadData
+from ccr_diag.examples import example_rows
 from ccr_diag.features import image_features, local_features
 from ccr_diag.frameworks import FRAMEWORKS
 
@@ -56,7 +56,8 @@ def draw_shots(
     """The examples that the framework learns the base classes from, with their features.
 
     Args:
-        config: ``shots`` of each class are drawn by ``seed``; 0 takes all.
+        config: ``examples`` lists them, or ``shots`` of each class are drawn by ``seed``; 0 takes
+            all.
         backbone: the frozen CLIP.
         train: the data set; one that learns from captions takes these and the class names alone.
         progress: told the stage, the units done and the units in all.
@@ -72,7 +73,8 @@ def draw_shots(
     if trained_on == "images of captions":
         drawn = captioned_images(config, backbone, train, progress)
     else:
-        drawn = train.subset(drawn_rows(train.labels[:, ~train.new], config.shots, config.seed))
+        labels = train.labels[:, ~train.new]
+        drawn = train.subset(example_rows(config, train.name, train.image_ids, labels))
     return _image_shots(config, backbone, drawn, progress)
 
 
@@ -106,11 +108,12 @@ def _caption_shots(
             f"Captions must fit the text tower's {backbone.context_length} tokens, but none of the "
             f"{left_out} that name a base class does; shorten them."
         )
-    drawn = fitting.subset(drawn_rows(fitting.labels[:, ~train.new], config.shots, config.seed))
+    names = [f"caption {row + 1}" for row in fitting.rows.tolist()]
+    rows = example_rows(config, "captions that name a class", names, fitting.labels[:, ~train.new])
+    drawn, ids = fitting.subset(rows), tuple(names[i] for i in rows.tolist())
     seen = caption_features(
         backbone, drawn.texts, progress=lambda done, total: progress("features", done, total)
     )
-    ids = tuple(f"caption {row + 1}" for row in drawn.rows.tolist())
     labels = drawn.labels[:, ~train.new]
     return Shots(ids, seen[:, 0].float(), seen, labels, _digest(ids, drawn.texts, labels))
 
