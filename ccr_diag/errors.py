@@ -1,7 +1,7 @@
 """What can go wrong, in the user's words. Every text says the rule, what came, and what to do.
 
 The library raises these and prints nothing; the command line prints the text as one line and exits
-with code 2.
+with code 2, or with 1 where a run that began well could not go on.
 """
 
 import difflib

@@ -157,7 +157,9 @@ def predict(
         groups=groups,
         map=space.map,
         image_ids=dataset.image_ids,
-        provenance={"model": space.name, "data": dataset.name, "split": dataset.split} | provenance,
+        provenance={"model": space.name, "data": dataset.name, "split": dataset.split}
+        | ({"notes": list(dataset.notes)} if dataset.notes else {})
+        | provenance,
         class_counts=class_counts,
         proximity=proximity,
     )

@@ -42,10 +42,12 @@ class Swept:
     Args:
         tables: files of the results.
         failed: run and split → why it could not be finished.
+        notes: sentences about images that were left out.
     """
 
     tables: tuple[Path, ...]
     failed: dict[str, str]
+    notes: tuple[str, ...]
 
 
 def sweep(
@@ -89,7 +91,7 @@ def sweep(
         finally:
             rows = table_rows(jobs, grid)
             tables = [] if rows.empty else write_table(rows, folder)
-        return Swept(tuple(tables), failed)
+        return Swept(tuple(tables), failed, tuple(left_out_notes(jobs, grid)))
 
 
 def require_idle(folder: Path) -> None:
@@ -274,6 +276,20 @@ def table_rows(jobs: Sequence[Job], grid: Grid) -> pd.DataFrame:
                 columns["metric"] += metrics
                 columns["value"] += [np.nan if v is None else v for v in metrics.values()]
     return pd.DataFrame(columns)
+
+
+def left_out_notes(jobs: Sequence[Job], grid: Grid) -> Iterator[str]:
+    """One sentence a data set of which runs are not measured on all images."""
+    most: defaultdict[str, int] = defaultdict(int)
+    for job in jobs:
+        for found in measured(job) if is_measured(job, grid) else []:
+            most[found["data"]] = max(most[found["data"]], found.get("left_out", 0))
+    for data, number in most.items():
+        if number:
+            yield (
+                f"Each run is measured on {data}, split {grid.split}, without the images that it "
+                f"was tuned on, {number:,} of them at most."
+            )
 
 
 def _about(job: Job, found: dict[str, Any], grid: Grid) -> dict[str, Any]:

@@ -10,7 +10,9 @@ import click
 from .analyze_correlation import correlation
 from .analyze_embeddings import embeddings
 from .analyze_predictions import predictions
-from .answer import TERMINAL, line_width
+from .answer import TERMINAL, line_width, output_line, say_notes
+from .command import command
+from .gate import fail_if_option, read_gate, require_passed
 from .options import (
     PATH,
     bins_option,
@@ -21,17 +23,30 @@ from .options import (
     overwrite_option,
     preset_option,
     set_threads,
+    unlisted_option,
 )
 from .progress import Progress
-from .public_files import is_run, load_public, map_and_public_options, require_rule
+from .public_files import (
+    STATED,
+    is_run,
+    load_public,
+    map_and_public_options,
+    public_lines,
+    require_rule,
+    run_lines,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ccr_diag.arrays import Unlisted
     from ccr_diag.backbone import Backbone
     from ccr_diag.data.dataset import MultiLabelDataset
 
     from .public_files import PublicModels
+
+
+ZERO_SHOT = "zero-shot"  # rows that are added for comparison
 
 
 @click.group()
@@ -39,7 +54,49 @@ def analyze() -> None:
     """Measure how far probabilities can be trusted, and where not."""
 
 
-@analyze.command()
+def plan(
+    runs: tuple[Path, ...],
+    data: str | None,
+    split: str,
+    unlisted: "Unlisted",
+    bias: str | float,
+    fail_if: tuple[str, ...],
+    output: Path,
+    overwrite: bool,
+    device: str,
+    **options: Any,
+) -> list[str]:
+    """What is scored with what, and where the results go."""
+    from ccr_diag.compared_models import load_runs
+    from ccr_diag.runs import check_output_folder
+
+    read_gate(fail_if)
+    stated = {key: options[key] for key in STATED}
+    if _are_ours(runs):
+        require_rule(runs[0], bias, stated)
+        splits = [split for run in load_runs(runs) for split in run.splits]
+        lines = run_lines(splits, data, split, unlisted, device)
+    else:
+        lines = public_lines(runs, data, split, unlisted, bias, device, stated)
+    if output != TERMINAL:
+        check_output_folder(output, overwrite=overwrite, keep=runs)
+    return [*lines, output_line(output)]
+
+
+def _are_ours(runs: Sequence[Path]) -> bool:
+    """Whether all are runs of our own, or all public files."""
+    from ccr_diag.errors import BadConfig
+
+    ours = [is_run(path) for path in runs]
+    if any(ours) != all(ours):
+        raise BadConfig(
+            f"Runs and public files are analysed apart, but got {runs[ours.index(True)]} and "
+            f"{runs[ours.index(False)]}; predict each, and compare the predictions."
+        )
+    return all(ours)
+
+
+@command(plan)
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option(
     "--data",
@@ -47,10 +104,12 @@ def analyze() -> None:
     help="Data set to measure on; needed by public files.  [default: the run's]",
 )
 @click.option("--split", default="test", show_default=True, help="Its split.")
+@unlisted_option
 @map_and_public_options
 @preset_option
 @bins_option
 @bootstrap_options(least=0, more="Several splits have intervals of their own, over splits.")
+@fail_if_option
 @format_option
 @output_option("analysis", "Folder to write to; - writes none.")
 @overwrite_option
@@ -59,17 +118,14 @@ def checkpoint(
     runs: tuple[Path, ...],
     data: str | None,
     split: str,
+    unlisted: "Unlisted",
     bias: str | float,
+    fail_if: tuple[str, ...],
     form: str,
     output: Path,
     overwrite: bool,
     device: str,
     threads: int | None,
-    model: str | None,
-    pretrained: str | None,
-    class_names: Path | None,
-    position: str | None,
-    scale: float | None,
     **options: Any,
 ) -> None:
     """Compare zero-shot and finished RUNS on test images.
@@ -82,20 +138,12 @@ def checkpoint(
     """  # noqa: D301 (click wants the backspace itself)
     set_threads(threads)
 
+    conditions = read_gate(fail_if)
+
     from ccr_diag import report
-    from ccr_diag.errors import BadConfig
     from ccr_diag.runs import prepare_output
 
-    stated: dict[str, Any] = {
-        "model": model, "pretrained": pretrained, "class_names": class_names,
-        "position": position, "scale": scale,
-    }  # fmt: skip
-    ours = [is_run(path) for path in runs]
-    if any(ours) != all(ours):
-        raise BadConfig(
-            f"Runs and public files are analysed apart, but got {runs[ours.index(True)]} and "
-            f"{runs[ours.index(False)]}; predict each, and compare the predictions."
-        )
+    stated = {key: options.pop(key) for key in STATED}
     to_folder = output != TERMINAL
 
     def prepare() -> Path | None:
@@ -103,22 +151,25 @@ def checkpoint(
             prepare_output(output, overwrite=overwrite, keep=runs)
         return output if to_folder else None
 
-    if all(ours):
+    if _are_ours(runs):
         rule = require_rule(runs[0], bias, stated)
-        results = _of_runs(runs, data, split, rule, device, prepare, options)
+        results = _of_runs(runs, data, split, unlisted, rule, device, prepare, options)
     else:
-        public = load_public(runs, data, split, bias, device, **stated)
+        public = load_public(runs, data, split, unlisted, bias, device, **stated)
         results = _of_public(public, prepare, options)
     click.echo(report.render(results, form, line_width()), nl=False)
     if to_folder:
         report.write_tables(results, output)
         click.echo(f"Written: {output}/results.json, tables.md, tables.csv, predictions/", err=True)
+    given = [model for model in results["models"] if not model["name"].startswith(ZERO_SHOT)]
+    require_passed(conditions, given)
 
 
 def _of_runs(
     runs: Sequence[Path],
     data: str | None,
     split: str,
+    unlisted: "Unlisted",
     rule: str,
     device: str,
     prepare: Callable[[], Path | None],
@@ -134,8 +185,11 @@ def _of_runs(
     first = loaded[0].splits[0]
     config = first.config
     backbone = load_backbone(config.model, config.pretrained or None, device, config.precision)
-    test = checkpoint_dataset(first, split, data)
-    output, progress = prepare(), Progress()
+    progress = Progress()
+    others = [checkpoint for run in loaded for checkpoint in run.splits]
+    test = checkpoint_dataset(first, split, data, unlisted, others=others, progress=progress)
+    say_notes(test)
+    output = prepare()
     features = _features(backbone, test, any(run.local for run in loaded), progress)
     return analyse(
         loaded, backbone, test, features, output, rule=rule, **_told(progress), **options
@@ -149,6 +203,7 @@ def _of_public(
     from ccr_diag.public_analysis import analyse_public
 
     output, progress = prepare(), Progress()
+    say_notes(public.dataset)
     local = any(space.local for space in public.spaces)
     features = _features(public.backbone, public.dataset, local, progress)
     return analyse_public(
@@ -177,6 +232,7 @@ def _told(progress: Progress) -> dict[str, Any]:
     }
 
 
+analyze.add_command(checkpoint)
 analyze.add_command(correlation)
 analyze.add_command(embeddings)
 analyze.add_command(predictions)

@@ -2,16 +2,28 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .answer import answer_options, check_output, line_width, write
+from .answer import answer_options, check_output, line_width, output_line, write
+from .command import command
 from .options import PATH, set_threads
-from .prediction_files import input_options, read_files
+from .prediction_files import input_options, other_files, read_files
 from .progress import Progress
 
 
-@click.command()
+def plan(files: tuple[Path, ...], output: Path, overwrite: bool, **options: Any) -> list[str]:
+    """The files whose batches are drawn."""
+    others = other_files(options)
+    check_output(output, overwrite, [*files, *others])
+
+    from ccr_diag.plan import file_lines
+
+    return [*file_lines(files, others), output_line(output)]
+
+
+@command(plan)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
 @click.option(
     "--batch-size",

@@ -1,14 +1,34 @@
 """``ccr-diag analyze embeddings``: what tuning did to the text space, from two plain files."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .answer import answer_options, check_output, line_width, write
+from .answer import answer_options, check_output, line_width, output_line, write
+from .command import command
 from .options import PATH, class_names_option
 
 
-@click.command()
+def plan(
+    zero_shot: Path,
+    tuned: Path,
+    images: Path | None,
+    class_names: Path | None,
+    output: Path,
+    overwrite: bool,
+    **options: Any,
+) -> list[str]:
+    """The files that are compared."""
+    check_output(output, overwrite, [zero_shot, tuned, images, class_names])
+
+    from ccr_diag.plan import embedding_lines
+
+    found = [path for path in (zero_shot, tuned, images) if path is not None]
+    return [*embedding_lines(found), output_line(output)]
+
+
+@command(plan)
 @click.argument("zero_shot", metavar="ZEROSHOT", type=PATH)
 @click.argument("tuned", metavar="TUNED", type=PATH)
 @click.option(

@@ -6,16 +6,36 @@ from typing import Any
 
 import click
 
-from .answer import answer_options, check_output, line_width, write
+from .answer import answer_options, check_output, line_width, output_line, write
+from .command import command
+from .gate import fail_if_option, read_gate, require_passed
 from .options import PATH
-from .prediction_files import input_options, measure_options, read_files
+from .prediction_files import input_options, measure_options, other_files, read_files
 from .progress import Progress
 
 
-@click.command()
+def plan(
+    files: tuple[Path, ...],
+    fail_if: tuple[str, ...],
+    output: Path,
+    overwrite: bool,
+    **options: Any,
+) -> list[str]:
+    """The files that are measured."""
+    others = other_files(options)
+    check_output(output, overwrite, [*files, *others])
+    read_gate(fail_if)
+
+    from ccr_diag.plan import file_lines
+
+    return [*file_lines(files, others), output_line(output)]
+
+
+@command(plan)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
 @input_options
 @measure_options(least=0)
+@fail_if_option
 @answer_options
 def predictions(
     files: tuple[Path, ...],
@@ -28,6 +48,7 @@ def predictions(
     unlisted: str | None,
     preset: str,
     features: Path | None,
+    fail_if: tuple[str, ...],
     form: str,
     output: Path,
     overwrite: bool,
@@ -43,6 +64,7 @@ def predictions(
     ccr-diag analyze predictions a.npy --logits --labels y.npy --format json -o results.json
     """  # noqa: D301 (click wants the backspace itself)
     check_output(output, overwrite, [*files, labels, class_names, groups, features])
+    conditions = read_gate(fail_if)
 
     from ccr_diag.measuring import results_of
     from ccr_diag.report import render
@@ -53,3 +75,4 @@ def predictions(
     )  # fmt: skip
     results = results_of(read, partial(Progress(), "files"), preset=preset, **options)
     write(render(results, form, line_width(output)), output)
+    require_passed(conditions, results["models"])

@@ -3,10 +3,14 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .options import Command, Option, format_option, output_option, stacked
+
+if TYPE_CHECKING:
+    from ccr_diag.data.dataset import MultiLabelDataset
 
 TERMINAL = Path("-")
 UNKNOWN_WIDTH = 100
@@ -42,6 +46,11 @@ def check_output(output: Path, overwrite: bool, inputs: Sequence[Path | None]) -
         )
 
 
+def output_line(output: Path) -> str:
+    """What ``--dry-run`` says of it."""
+    return f"Writes: {'to the terminal' if output == TERMINAL else output}"
+
+
 def check_npz(output: Path) -> None:
     """Refuse a name by which the commands that read predictions would not know the file."""
     from ccr_diag.errors import BadConfig
@@ -66,3 +75,9 @@ def line_width(output: Path = TERMINAL) -> int:
     if output != TERMINAL:
         return UNKNOWN_WIDTH
     return shutil.get_terminal_size((UNKNOWN_WIDTH, 24)).columns
+
+
+def say_notes(data: "MultiLabelDataset") -> None:
+    """What was met in the files of a data set, on stderr."""
+    for note in data.notes:
+        click.echo(f"Note: {note}", err=True)

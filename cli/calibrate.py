@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .answer import check_npz, check_output, line_width
+from .command import command
 from .options import PATH, Command, NamedChoice, Option, format_option, stacked
-from .prediction_files import input_options, measure_options, read_files
+from .prediction_files import input_options, measure_options, other_files, read_files
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ CHOICES = {
     "centre": ("prior", "zero"),
 }  # fmt: skip
 # Flags of methods fitted on labels, and of those made of texts.
-OF_LABELS, OF_TEXTS = ("scope", "unseen", "strength"), ("zero_shot", "tuned", "run", "k", "centre")
+TEXT_FILES = ("zero_shot", "tuned", "run")
+OF_LABELS, OF_TEXTS = ("scope", "unseen", "strength"), (*TEXT_FILES, "k", "centre")
 
 
 def calibrator_options(command: Command) -> Command:
@@ -85,7 +87,33 @@ def calibrator_options(command: Command) -> Command:
     return stacked(options, command)
 
 
-@click.command()
+def plan(
+    file: Path,
+    method: str,
+    on: Path | None,
+    on_labels: Path | None,
+    cross_fit: bool,
+    folds: int,
+    fold_seed: int,
+    output: Path,
+    overwrite: bool,
+    **options: Any,
+) -> list[str]:
+    """The files that a calibrator is fitted on and applied to."""
+    flags = {key: options[key] for key in (*OF_LABELS, *OF_TEXTS)}
+    _check_flags(method, flags)
+    check_npz(output)
+    texts = [path for key in TEXT_FILES if (path := flags.pop(key)) is not None]
+    others = [*other_files(options), *([on_labels] if on_labels else []), *texts]
+    check_output(output, overwrite, [file, on, *others])
+    _check_source(_choice(method, folds, fold_seed, flags), on, on_labels, cross_fit)
+
+    from ccr_diag.plan import file_lines
+
+    return [*file_lines([file, *([on] if on else [])], others), f"Writes: {output}"]
+
+
+@command(plan)
 @click.argument("file", type=PATH)
 @calibrator_options
 @input_options
@@ -132,18 +160,16 @@ def calibrate(
     """  # noqa: D301 (click wants the backspace itself)
     _check_flags(method, flags)
     check_npz(output)
-    zero_shot, tuned, run = (flags.pop(key) for key in ("zero_shot", "tuned", "run"))
+    zero_shot, tuned, run = (flags.pop(key) for key in TEXT_FILES)
     check_output(
         output, overwrite,
         [file, on, labels, on_labels, class_names, groups, features, zero_shot, tuned, run],
     )  # fmt: skip
 
-    from ccr_diag.calibrating import Choice
     from ccr_diag.measuring import results_of
     from ccr_diag.report import render
 
-    given = {key: value for key, value in flags.items() if value is not None}
-    choice = Choice(method, folds=folds, seed=fold_seed, **given)
+    choice = _choice(method, folds, fold_seed, flags)
     _check_source(choice, on, on_labels, cross_fit)
     declared: dict[str, Any] = {
         "kind": kind, "scale": scale, "bias": bias, "class_names": class_names,
@@ -161,6 +187,14 @@ def calibrate(
     click.echo(_notes(calibrated), err=True, nl=False)
     click.echo(render(results, form, line_width()), nl=False)
     click.echo(f"Written: {output}", err=True)
+
+
+def _choice(method: str, folds: int, seed: int, flags: dict[str, Any]) -> "Choice":
+    """What was chosen; the rest is left to the library."""
+    from ccr_diag.calibrating import Choice
+
+    given = {key: value for key, value in flags.items() if value is not None}
+    return Choice(method, folds=folds, seed=seed, **given)
 
 
 def _check_source(choice: "Choice", on: Path | None, on_labels: Path | None, cross: bool) -> None:

@@ -6,13 +6,24 @@ from typing import Any, Literal
 
 import click
 
-from .answer import answer_options, check_output, line_width, write
+from .answer import answer_options, check_output, line_width, output_line, write
+from .command import command
 from .options import PATH
-from .prediction_files import input_options, measure_options, read_files
+from .prediction_files import input_options, measure_options, other_files, read_files
 from .progress import Progress
 
 
-@click.command()
+def plan(a: Path, b: Path, output: Path, overwrite: bool, **options: Any) -> list[str]:
+    """The files that are compared."""
+    others = other_files(options)
+    check_output(output, overwrite, [a, b, *others])
+
+    from ccr_diag.plan import file_lines
+
+    return [*file_lines([a, b], others), output_line(output)]
+
+
+@command(plan)
 @click.argument("a", type=PATH)
 @click.argument("b", type=PATH)
 @click.option(

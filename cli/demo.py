@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from .answer import line_width
+from .command import command
 from .options import device_options, existing_output, output_option, set_threads
 from .progress import Progress
 
@@ -23,7 +24,22 @@ COMPARED: dict[str, dict[str, Any]] = {
 }
 
 
-@click.command()
+def plan(splits: int, output: Path, resume: bool, overwrite: bool, **options: Any) -> list[str]:
+    """The embedded example."""
+    from ccr_diag.data import load_dataset
+    from ccr_diag.plan import backbone_lines, data_lines
+    from ccr_diag.runs import check_output_folder
+
+    check_output_folder(output, resume=resume, overwrite=overwrite)
+    train, test = (load_dataset("scenes", split) for split in ("train", "test"))
+    n_images, n_classes = len(train) + len(test), len(test.class_names)
+    return [
+        *data_lines(train), *data_lines(test), f"Runs: {', '.join(COMPARED)}, {splits} splits each",
+        *backbone_lines("embedded", n_images, n_classes, options["device"]), f"Writes: {output}",
+    ]  # fmt: skip
+
+
+@command(plan)
 @click.option(
     "--splits", type=click.IntRange(min=1), default=3, show_default=True, help="Splits a run."
 )

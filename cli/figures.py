@@ -1,16 +1,31 @@
 """``ccr-diag figures``: draw what an analysis, or a sweep, measured."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from .command import command
 from .options import PATH
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ccr_diag.results import Results
 
 FORMATS = ("png", "svg", "pdf")
 TABLES = (".csv", ".parquet")
 
 
-@click.command()
+def plan(measured: Path, output: Path | None, formats: tuple[str, ...]) -> list[str]:
+    """What is drawn, and where to."""
+    numbers, path = _read(measured)
+    models = len(numbers["models"]) if isinstance(numbers, dict) else None
+    of = f"{len(numbers):,} rows of a sweep" if models is None else f"{models} models"
+    return [f"Reads: {path}, {of}", f"Writes: {_folder(output, path)}/*.{{{','.join(formats)}}}"]
+
+
+@command(plan)
 @click.argument("measured", type=PATH)
 @click.option(
     "-o",
@@ -43,20 +58,34 @@ def figures(measured: Path, output: Path | None, formats: tuple[str, ...]) -> No
     """  # noqa: D301 (click wants the backspace itself)
     from ccr_diag.figures.gallery import draw_all, write_figures
 
-    table = _table(measured)
-    if table is not None:
-        from ccr_diag.figures.robustness import robustness_pages
-        from ccr_diag.sweep_table import read_table
-
-        folder = output or table.parent / "figures"
-        written = write_figures(robustness_pages(read_table(table)), folder, formats)
+    numbers, path = _read(measured)
+    folder = _folder(output, path)
+    if isinstance(numbers, dict):
+        written = draw_all(numbers, folder, formats)
     else:
-        from ccr_diag.results import load_results
+        from ccr_diag.figures.robustness import robustness_pages
 
-        path = measured / "results.json" if measured.is_dir() else measured
-        written = draw_all(load_results(path), output or path.parent / "figures", formats)
+        written = write_figures(robustness_pages(numbers), folder, formats)
     for path in written:
         click.echo(str(path))
+
+
+def _folder(output: Path | None, read: Path) -> Path:
+    """Where figures go."""
+    return output or read.parent / "figures"
+
+
+def _read(measured: Path) -> tuple["Results | pd.DataFrame", Path]:
+    """The results of an analysis, or the table of a sweep, and the file that they stand in."""
+    table = _table(measured)
+    if table is not None:
+        from ccr_diag.sweep_table import read_table
+
+        return read_table(table), table
+    from ccr_diag.results import load_results
+
+    path = measured / "results.json" if measured.is_dir() else measured
+    return load_results(path), path
 
 
 def _table(path: Path) -> Path | None:

@@ -1,16 +1,18 @@
 """``ccr-diag finetune``: tune prompts, once a split, into run folders."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from scipy.special import logit
 
-from ccr_diag.config import CHOICES, FinetuneConfig, config_from_dict, read_settings
+from ccr_diag.config import CHOICES, FinetuneConfig, config_from_dict
 
+from .answer import say_notes
+from .command import command
 from .options import (
-    PATH,
     Command,
     NamedChoice,
     device_options,
@@ -27,8 +29,9 @@ SETTINGS = {
         "or 'embedded'."
     ),
     "pretrained": "Weights of a built-in model: a tag or a file.",
-    "data": "Data set: scenes[:STYLE] or manifest:FILE.csv.",
+    "data": "Data set, as KIND:PLACE: coco:DIR, voc2007:DIR, manifest:FILE, … or scenes.",
     "split": "Split of the data set to tune on.",
+    "unlisted": "What a class means that an image does not list, where the data do not state it.",
     "new_classes": "A class to leave out of tuning and call new (repeatable).",
     "class_split": "New classes by first-half, coco-48-17, coco-65-15 or a TOML file: new = [...].",
     "framework": "What is learned; unless given, settings are those of its paper.",
@@ -52,6 +55,7 @@ SETTINGS = {
     "bias": "Rule of the bias b in p = σ(τ·score + b); none is the paper's.",
     "scale": "τ in p = σ(τ·score + b); 0 takes the framework's, else the model's.",
     "shots": "Training images a class; 0 takes all.",
+    "examples": "File that lists the training images, one id a line, in place of --shots.",
     "seed": "Number of the first split.",
     "n_context": "Learned context tokens, where no phrase is given.",
     "context_init": "Phrase that the context starts from; '' starts at random.",
@@ -91,10 +95,47 @@ def setting_flags(command: Command) -> Command:
     return command
 
 
-@click.command()
-@click.option(
-    "--config", "config_file", type=PATH, help="TOML file of settings; flags override it."
-)
+def given_config(flags: dict[str, Any]) -> FinetuneConfig:
+    """What was given, and for the rest the defaults of the framework."""
+    return config_from_dict({k: value for k, value in flags.items() if value not in (None, ())})
+
+
+def resolved(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with every setting as the run would have it."""
+    flags = {name: value for name, value in options.items() if name in SETTINGS}
+    return options | dataclasses.asdict(given_config(flags))
+
+
+def plan(
+    splits: int,
+    report_to: tuple[str, ...],
+    output: Path,
+    resume: bool,
+    overwrite: bool,
+    device: str,
+    threads: int | None,
+    **flags: Any,
+) -> list[str]:
+    """What is tuned on what."""
+    config = given_config(flags)
+
+    from ccr_diag.data.groups import class_groups
+    from ccr_diag.plan import data_lines, tuning_lines
+    from ccr_diag.run_data import run_dataset
+    from ccr_diag.runs import check_output_folder
+
+    check_output_folder(output.resolve(), resume=resume, overwrite=overwrite)
+    train = run_dataset(config, config.split, progress=Progress())
+    seeds = range(config.seed, config.seed + splits)
+    return [
+        f"Run: {config.name}",
+        *data_lines(train, class_groups(train.labels, train.new)),
+        *tuning_lines(config, train, splits, device),
+        f"Writes: {', '.join(str(output / f'split-{seed}') for seed in seeds)}",
+    ]
+
+
+@command(plan, resolve=resolved, by_name=tuple(SETTINGS))
 @click.option(
     "--splits",
     type=click.IntRange(min=1),
@@ -102,13 +143,19 @@ def setting_flags(command: Command) -> Command:
     show_default=True,
     help="Splits to run, each with its own images.",
 )
+@click.option(
+    "--report-to",
+    multiple=True,
+    callback=lambda context, option, value: tracker_names(value),
+    help="Trackers told every epoch: tensorboard, wandb, trackio (comma list, or repeated).",
+)
 @output_option("run")
 @existing_output
 @device_options
 @setting_flags
 def finetune(
-    config_file: Path | None,
     splits: int,
+    report_to: tuple[str, ...],
     output: Path,
     resume: bool,
     overwrite: bool,
@@ -121,9 +168,7 @@ def finetune(
     \b
     ccr-diag finetune --loss bce --regularizer ccr --splits 3 --output runs/ccr
     """  # noqa: D301 (click wants the backspace itself)
-    given = {name: value for name, value in flags.items() if value not in (None, ())}
-    settings = read_settings(config_file) if config_file else {}
-    config = config_from_dict(settings | given)
+    config = given_config(flags)
     set_threads(threads)
 
     from ccr_diag.backbone import load_backbone
@@ -133,7 +178,8 @@ def finetune(
     from ccr_diag.runs import output_folder
 
     backbone = load_backbone(config.model, config.pretrained or None, device, config.precision)
-    train = run_dataset(config, config.split)
+    train = run_dataset(config, config.split, progress=Progress())
+    say_notes(train)
     with output_folder(output, resume=resume, overwrite=overwrite) as folder:
         for seed in range(config.seed, config.seed + splits):
             path = run(
@@ -142,10 +188,21 @@ def finetune(
                 backbone=backbone,
                 train=train,
                 progress=Progress(f"{config.name}, split {seed},"),
+                report_to=report_to,
             )
     facts = load_checkpoint(path).facts
     click.echo(start_note(facts), err=True, nl=False)
     click.echo(f"{config.name}: {splits} split{'s' if splits > 1 else ''} in {output}", err=True)
+
+
+def tracker_names(given: Sequence[str]) -> tuple[str, ...]:
+    """Trackers from lists of them, each once; refused here, before any work."""
+    from ccr_diag.trackers import require
+
+    names = [name.strip() for words in given for name in words.split(",")]
+    found = tuple(dict.fromkeys(name for name in names if name))
+    require(found)
+    return found
 
 
 def start_note(facts: dict[str, Any]) -> str:

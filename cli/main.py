@@ -13,18 +13,21 @@ from typing import Any, NoReturn
 import click
 
 from ccr_diag import __version__
-from ccr_diag.errors import CcrDiagError
+from ccr_diag.errors import CcrDiagError, RunFailed
 
 # Command → its line in `ccr-diag --help`. Command `x` is the object `x` of the module `x` here.
 COMMANDS = {
+    "data": "Check a data set, write it as a manifest, and share lists of it.",
     "finetune": "Fine-tune on images with many labels, with or without CCR.",
     "sweep": "Fine-tune and measure every setting of a grid, into one table.",
+    "embed": "Make features of images ahead, for every command that needs them.",
     "predict": "Score images with a checkpoint, of a run or a public one.",
     "analyze": "Measure how far probabilities can be trusted, and where not.",
     "compare": "Say whether one model's predictions are better than another's.",
     "calibrate": "Fit a calibrator on other images, and say what it changed.",
     "figures": "Draw the figures of an analysis or a sweep.",
     "demo": "Tune, analyze and draw the embedded example, offline.",
+    "doctor": "Say what this machine offers: versions, devices, caches, weights.",
 }
 
 # What the machine refuses, rather than what this program does wrong.
@@ -41,6 +44,12 @@ REFUSED = {
     errno.ENOENT: "choose another path",
     errno.ENAMETOOLONG: "choose a shorter path",
 }
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no fault of what was given
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 failed at work (a full disk, a loss that is not a number, a bug); "
+    "2 wrong usage, file or data; 3 a --fail-if condition holds; 130 interrupted."
+)
 
 
 class LazyGroup(click.Group):
@@ -80,15 +89,16 @@ class LazyGroup(click.Group):
 
 
 def explain(error: BaseException) -> tuple[str, int]:
-    """One line for the user, and an exit code: 2 for what they can mend, 1 for a bug."""
+    """One line for the user, and an exit code: 2 for what they gave, 1 for what went wrong."""
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted; run the same command again to go on, with --resume if it has one.", 130
     if isinstance(error, CcrDiagError):
-        return f"Error: {one_line(error)}", 2
+        return f"Error: {one_line(error)}", 1 if isinstance(error, RunFailed) else 2
     if isinstance(error, OSError) and error.errno in REFUSED:
         what = "No space left" if error.errno == errno.ENOSPC else error.strerror
         where = f" at {error.filename}" if error.filename else ""
-        return f"Error: {what}{where}; {REFUSED[error.errno]}, then run the same command again.", 2
+        text = f"Error: {what}{where}; {REFUSED[error.errno]}, then run the same command again."
+        return text, 1 if error.errno in FULL else 2
     what = f"{type(error).__name__}: {one_line(error)}"
     remedy = "run it again as `ccr-diag --debug …` to see where"
     return f"Error: this is a bug in ccr-diag ({what}); {remedy}.", 1
@@ -99,7 +109,9 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).splitlines())
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES
+)
 @click.version_option(__version__, prog_name="ccr-diag", message="%(prog)s %(version)s")
 @click.option("--verbose", is_flag=True, help="Tell which way is taken, and where files go.")
 @click.option("--debug", is_flag=True, help="Show where in the code an error comes from.")

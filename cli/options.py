@@ -14,6 +14,7 @@ from ccr_diag.errors import nearest
 
 PATH = click.Path(path_type=Path)
 PRESETS = ("textbook", "procal", "paper")
+UNLISTED = ("stated", "negative", "unknown")
 FORMATS = ("text", "markdown", "csv", "json", "latex")
 
 Command = Callable[..., Any]
@@ -64,6 +65,14 @@ def format_option(command: Command) -> Command:
     return click.option(
         "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True,
         help="What is written.",
+    )(command)  # fmt: skip
+
+
+def unlisted_option(command: Command) -> Command:
+    """``--unlisted``, of a data set."""
+    return click.option(
+        "--unlisted", type=click.Choice(UNLISTED), default="stated", show_default=True,
+        help="What a class means that an image does not list, where the data do not state it.",
     )(command)  # fmt: skip
 
 

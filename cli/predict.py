@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .answer import check_npz, check_output
-from .options import PATH, device_options, set_threads
+from .answer import check_npz, check_output, say_notes
+from .command import command
+from .options import PATH, device_options, set_threads, unlisted_option
 from .progress import Progress
-from .public_files import is_run, load_public, map_and_public_options, require_rule
+from .public_files import (
+    STATED,
+    is_run,
+    load_public,
+    map_and_public_options,
+    public_lines,
+    require_rule,
+    run_lines,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ccr_diag.arrays import Unlisted
     from ccr_diag.backbone import Backbone
     from ccr_diag.checkpoint import Checkpoint
     from ccr_diag.data.dataset import MultiLabelDataset
@@ -22,12 +32,36 @@ if TYPE_CHECKING:
     from ccr_diag.predictions import Predictions
 
 
-@click.command()
+def plan(
+    checkpoint: Path,
+    data: str | None,
+    split: str,
+    unlisted: "Unlisted",
+    bias: str | float,
+    output: Path,
+    overwrite: bool,
+    device: str,
+    **options: Any,
+) -> list[str]:
+    """What is scored with what."""
+    stated = {key: options[key] for key in STATED}
+    check_npz(output)
+    check_output(output, overwrite, [checkpoint, stated["class_names"]])
+    if is_run(checkpoint):
+        require_rule(checkpoint, bias, stated)
+        lines = run_lines([one_split(checkpoint)], data, split, unlisted, device)
+    else:
+        lines = public_lines([checkpoint], data, split, unlisted, bias, device, stated)
+    return [*lines, f"Writes: {output}"]
+
+
+@command(plan)
 @click.argument("checkpoint", type=PATH)
 @click.option(
     "--data", default=None, help="Data set to score; needed by public files.  [default: the run's]"
 )
 @click.option("--split", default="test", show_default=True, help="Its split.")
+@unlisted_option
 @map_and_public_options
 @click.option("-o", "--output", type=PATH, required=True, help="File to write to, .npz.")
 @click.option("--overwrite", is_flag=True, help="Replace the output file.")
@@ -36,6 +70,7 @@ def predict(
     checkpoint: Path,
     data: str | None,
     split: str,
+    unlisted: "Unlisted",
     bias: str | float,
     output: Path,
     overwrite: bool,
@@ -59,15 +94,17 @@ def predict(
     set_threads(threads)
     if is_run(checkpoint):
         rule = require_rule(checkpoint, bias, stated)
-        predictions = _of_run(checkpoint, data, split, rule, device)
+        predictions = _of_run(checkpoint, data, split, unlisted, rule, device)
     else:
-        predictions = _of_public(checkpoint, data, split, bias, device, **stated)
+        predictions = _of_public(checkpoint, data, split, unlisted, bias, device, **stated)
     predictions.save(output)
     images, classes = predictions.values.shape
     click.echo(f"Written: {output}, {images} images, {classes} classes", err=True)
 
 
-def _of_run(path: Path, data: str | None, split: str, rule: str, device: str) -> "Predictions":
+def _of_run(
+    path: Path, data: str | None, split: str, unlisted: "Unlisted", rule: str, device: str
+) -> "Predictions":
     """Predictions of a run of our own."""
     from ccr_diag.backbone import load_backbone
     from ccr_diag.predict import tuned_space
@@ -76,7 +113,8 @@ def _of_run(path: Path, data: str | None, split: str, rule: str, device: str) ->
 
     run = one_split(path)
     config = run.config
-    dataset = checkpoint_dataset(run, split, data)
+    dataset = checkpoint_dataset(run, split, data, unlisted, progress=Progress())
+    say_notes(dataset)
     backbone = load_backbone(config.model, config.pretrained or None, device, config.precision)
     space = tuned_space(run, backbone, rule)
     features, seen, scoring = _features(space, backbone, dataset)
@@ -99,13 +137,20 @@ def one_split(path: Path) -> "Checkpoint":
 
 
 def _of_public(
-    path: Path, data: str | None, split: str, bias: str | float, device: str, **stated: Any
+    path: Path,
+    data: str | None,
+    split: str,
+    unlisted: "Unlisted",
+    bias: str | float,
+    device: str,
+    **stated: Any,
 ) -> "Predictions":
     """Predictions of a checkpoint of other people."""
     from ccr_diag.predict import predict as predict_with
 
-    public = load_public([path], data, split, bias, device, **stated)
+    public = load_public([path], data, split, unlisted, bias, device, **stated)
     ((space,), (facts,)) = public.spaces, public.facts
+    say_notes(public.dataset)
     features, seen, scoring = _features(space, public.backbone, public.dataset)
     found = predict_with(space, seen, public.dataset, (), facts, progress=scoring)
     click.echo(_map_note(found), err=True, nl=False)

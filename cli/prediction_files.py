@@ -61,11 +61,18 @@ def measure_options(least: int) -> Option:
             help="p from which on entries count for the thresholded ECE.",
         ),
         click.option(
-            "--features", type=PATH, help=".npy of image features (images, dim), for PIECE."
+            "--features", type=PATH,
+            help=".npy of image features (images, dim), or .npz of embed, for PIECE.",
         ),
         bootstrap_options(least),
     ]  # fmt: skip
     return lambda command: stacked(options, command)
+
+
+def other_files(options: dict[str, Any]) -> list[Path]:
+    """The files that are read beside those of predictions."""
+    found = (options.get(key) for key in ("labels", "class_names", "groups", "features"))
+    return [path for path in found if path is not None]
 
 
 def read_files(
@@ -78,4 +85,4 @@ def read_files(
     predictions = [read_predictions(path, **declared) for path in files]
     if features is None:
         return predictions
-    return with_proximity(predictions, read_features(features), preset)
+    return with_proximity(predictions, read_features(features, predictions[0].image_ids), preset)

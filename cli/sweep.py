@@ -1,21 +1,49 @@
 """``ccr-diag sweep``: every run of a grid, measured, in one table."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from .answer import line_width
+from .command import command
 from .options import existing_output, format_option, output_option
 from .progress import Progress
 
 if TYPE_CHECKING:
+    from ccr_diag.data.dataset import MultiLabelDataset
     from ccr_diag.grids import Grid
 
 SHOWN = 3  # failures that are told in full
 
 
-@click.command()
+def plan(
+    grid: str,
+    sets: tuple[str, ...],
+    output: Path,
+    resume: bool,
+    overwrite: bool,
+    device: str,
+    **options: Any,
+) -> list[str]:
+    """What a sweep runs, on which data."""
+    from ccr_diag.grids import load_grid
+    from ccr_diag.plan import backbone_lines, data_lines
+    from ccr_diag.runs import check_output_folder
+
+    found = load_grid(grid, sets)
+    check_output_folder(output.resolve(), resume=resume, overwrite=overwrite)
+    lines = _runs(found)
+    n_images, n_classes = 0, 0
+    for data in _data(found):
+        lines += data_lines(data)
+        n_images, n_classes = n_images + len(data), max(n_classes, len(data.class_names))
+    for model, *how in dict.fromkeys((r.model, r.pretrained, r.precision) for r in found.runs):
+        lines += backbone_lines(model, n_images, n_classes, device, how[0] or None, how[1])
+    return [*lines, f"Writes: {output}"]
+
+
+@command(plan)
 @click.argument("grid", metavar="GRID")
 @click.option(
     "--set",
@@ -31,7 +59,6 @@ SHOWN = 3  # failures that are told in full
     show_default=True,
     help="Runs at a time, each in a process of its own; the numbers are the same.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be run.")
 @format_option
 @click.option(
     "--spread",
@@ -51,7 +78,6 @@ def sweep(
     grid: str,
     sets: tuple[str, ...],
     workers: int,
-    dry_run: bool,
     form: str,
     spread: Literal["interval", "sd"],
     output: Path,
@@ -74,9 +100,6 @@ def sweep(
     from ccr_diag.grids import load_grid
 
     found = load_grid(grid, sets)
-    if dry_run:
-        click.echo(plan(found), nl=False)
-        return
 
     from ccr_diag.report_sweep import render_sweep
     from ccr_diag.runs import output_folder
@@ -93,24 +116,43 @@ def sweep(
         table = read_table(swept.tables[0])
         click.echo(render_sweep(table, form, line_width(), spread), nl=False)
         click.echo(f"Written: {', '.join(map(str, swept.tables))}", err=True)
+    for note in swept.notes:
+        click.echo(f"Note: {note}", err=True)
     if swept.failed:
         _refuse(swept.failed, len(found.runs))
 
 
-def plan(grid: "Grid") -> str:
-    """What a grid would run."""
+def _runs(grid: "Grid") -> list[str]:
+    """What a grid runs, and measures."""
     from ccr_diag.grids import run_name
 
     names = dict.fromkeys(run_name(config) for config in grid.runs)
     splits = dict.fromkeys(str(config.seed) for config in grid.runs)
     data = grid.data or tuple(dict.fromkeys(config.data for config in grid.runs))
-    lines = [
+    return [
         f"{len(grid.runs)} runs: {len(names)} settings, splits {', '.join(splits)}",
         f"Measured on: {', '.join(data)}, split {grid.split}",
         f"Calibrators: {', '.join(grid.calibrators)}",
         *names,
     ]
-    return "".join(f"{line}\n" for line in lines)
+
+
+def _data(grid: "Grid") -> list["MultiLabelDataset"]:
+    """What its runs are tuned, calibrated and measured on, each once."""
+    from ccr_diag.evaluating import of_data
+    from ccr_diag.run_data import run_dataset
+
+    calibrated = [grid.calibration_split] * (len(grid.calibrators) > 1)
+    asked = {
+        (of_data(run), split, data): None
+        for run in grid.runs
+        for split, data in [
+            (run.split, run.data),
+            *((split, run.data) for split in calibrated),
+            *((grid.split, data) for data in grid.data or [run.data]),
+        ]
+    }
+    return [run_dataset(*one) for one in asked]
 
 
 def _refuse(failed: dict[str, str], runs: int) -> None:

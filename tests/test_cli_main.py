@@ -42,13 +42,13 @@ def failing(monkeypatch):
             2,
         ),
         (BadData("one\ntwo"), "Error: one two\n", 2),
-        (RunFailed("The loss is not a number."), "Error: The loss is not a number.\n", 2),
+        (RunFailed("The loss is not a number."), "Error: The loss is not a number.\n", 1),
         (
             KeyboardInterrupt(),
             "Interrupted; run the same command again to go on, with --resume if it has one.\n",
             130,
         ),
-        (ENOSPC, "Error: No space left; free some space, then run the same command again.\n", 2),
+        (ENOSPC, "Error: No space left; free some space, then run the same command again.\n", 1),
         (
             EACCES,
             "Error: Permission denied at runs/a; choose another folder or ask for access, "
@@ -104,7 +104,8 @@ def test_help_lists_the_table_without_importing(ccr, failing, monkeypatch):
     monkeypatch.delitem(sys.modules, "ccr_diag.cli.boom")
     result = ccr("-h")
     assert result.exit_code == 0
-    listed = [line.split(maxsplit=1) for line in result.stdout.split("Commands:\n")[1].splitlines()]
+    commands = result.stdout.split("Commands:\n")[1].split("\n\n")[0]
+    listed = [line.split(maxsplit=1) for line in commands.splitlines()]
     assert listed == [[name, line] for name, line in main.COMMANDS.items()]
     assert ["boom", "Fails."] in listed
 

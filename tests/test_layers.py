@@ -16,7 +16,13 @@ DOORS = {
     "seaborn": ("figures/",),
     "jinja2": ("figures/",),
     "numba": ("ccr_diag/metrics/compiled.py",),
-    "pyarrow": ("ccr_diag/readers/parquet.py",),
+    "pyarrow": (
+        "ccr_diag/data/manifests/parquet.py",
+        "ccr_diag/data/openimages.py",
+        "ccr_diag/readers/parquet.py",
+    ),
+    "datasets": ("ccr_diag/data/hugging_face.py",),
+    "yaml": ("ccr_diag/data/yolo.py",),
     "diffusers": ("ccr_diag/synthesis.py",),
     "transformers": ("ccr_diag/synthesis.py",),
     # causal_text.py runs the blocks of a text tower itself, and local_features.py the last steps
@@ -24,6 +30,7 @@ DOORS = {
     # pretrain.py trains the model that backbone.py then loads, so it must build it with open_clip.
     "open_clip": (
         "ccr_diag/backbone.py",
+        "ccr_diag/pretrained.py",  # finds weights and preprocessing for backbone.py
         "ccr_diag/causal_text.py",
         "ccr_diag/local_features.py",
         "ccr_diag/embedded/pretrain.py",

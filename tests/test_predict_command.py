@@ -327,7 +327,7 @@ def test_a_full_disk_leaves_the_old_file(ccr, runs, tmp_path, monkeypatch):
 
     monkeypatch.setattr("numpy.savez", full)
     result = ccr("predict", runs / "one", "-o", out, "--overwrite")
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert f"there is none left for {out}" in result.stderr
     assert "Traceback" not in result.output
     assert out.read_text() == "mine"

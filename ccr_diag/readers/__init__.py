@@ -77,7 +77,26 @@ def read_predictions(
     """
     declared = Declared(kind, scale, bias, unlisted)
     _check_declared(declared)
-    if path.suffix.lower() in PICKLES:
+    format_ = require_readable(path)
+    if _is_own(path):
+        return _own(path, declared, labels, class_names, groups, mmap)
+    try:
+        content = _content(path, format_, declared, labels, class_names, mmap)
+        return to_predictions(path, content, declared, groups)
+    except BadPredictions as error:
+        if str(path) in str(error):
+            raise
+        raise BadPredictions(f"{path}: {error}") from error
+
+
+def require_readable(path: Path) -> str:
+    """The format of a file of predictions, as the suffix of such files; nothing in it is read.
+
+    Raises:
+        BadPredictions: it is missing, empty, a pickle, or of no known format.
+    """
+    suffix = path.suffix.lower()
+    if suffix in PICKLES:
         raise BadPredictions(
             f"{path} looks like a pickle, which can run any code and is never opened; if you trust "
             f"it, load it yourself and {HOW_TO_SAVE}."
@@ -86,15 +105,15 @@ def read_predictions(
         raise BadPredictions(f"There is no predictions file at {path}; check the path.")
     if path.stat().st_size == 0:
         raise BadPredictions(f"{path} must hold predictions, but is empty; write it again.")
-    if _is_own(path):
-        return _own(path, declared, labels, class_names, groups, mmap)
-    try:
-        content = _content(path, declared, labels, class_names, mmap)
-        return to_predictions(path, content, declared, groups)
-    except BadPredictions as error:
-        if str(path) in str(error):
-            raise
-        raise BadPredictions(f"{path}: {error}") from error
+    if suffix in (".npy", ".csv", ".parquet", ".npz"):
+        return suffix
+    if suffix == ".pq":
+        return ".parquet"
+    if zipfile.is_zipfile(path):
+        return ".npz"
+    raise BadPredictions(
+        f"Predictions must be .npz, .npy, .parquet or .csv, but got {path}; {HOW_TO_SAVE}."
+    )
 
 
 def _check_declared(declared: Declared) -> None:
@@ -138,18 +157,18 @@ def _own(
 
 
 def _content(
-    path: Path, declared: Declared, labels: Path | None, class_names: Path | None, mmap: bool
+    path: Path,
+    format_: str,
+    declared: Declared,
+    labels: Path | None,
+    class_names: Path | None,
+    mmap: bool,
 ) -> Content:
     names = read_names(class_names) if class_names else None
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
+    if format_ == ".npy":
         return read_npy_pair(path, declared, labels, names, mmap)
-    if suffix == ".csv":
+    if format_ == ".csv":
         return read_csv(path, declared, labels, names)
-    if suffix in (".parquet", ".pq"):
+    if format_ == ".parquet":
         return read_parquet(path, declared, labels, names)
-    if suffix == ".npz" or zipfile.is_zipfile(path):
-        return read_npz(path, declared, labels, names, mmap)
-    raise BadPredictions(
-        f"Predictions must be .npz, .npy, .parquet or .csv, but got {path}; {HOW_TO_SAVE}."
-    )
+    return read_npz(path, declared, labels, names, mmap)
