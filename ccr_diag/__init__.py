@@ -6,9 +6,12 @@ One flow, one direction; each arrow is one module::
     images,   frozen image    learned     scores and     numbers      pictures
     labels    embeddings      prompts     labels
 
-Everything before ``predictions.py`` is torch, everything after it numpy. ``calibrating.py`` makes
+``backbone.py`` is the model that gives features, from weights that ``pretrained.py`` finds;
+``run_data.py`` is a data set as a run sees it. Everything before ``predictions.py`` is torch,
+everything after it numpy, but for ``data/``, which has no torch either. ``calibrating.py`` makes
 predictions of predictions; ``sweep.py`` runs the whole flow for every setting of a grid, up to one
-table. Nothing heavy is imported here, so that ``ccr-diag --help`` answers at once.
+table. ``plan.py`` says what a command would do, ``machine.py`` what it could do here. Nothing heavy
+is imported here, so that ``ccr-diag --help`` answers at once.
 """
 
 __version__ = "0.1.0"

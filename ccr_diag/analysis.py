@@ -28,6 +28,7 @@ from ccr_diag.metrics.presets import preset as find_preset
 from ccr_diag.metrics.proximity import proximity
 from ccr_diag.predict import OWN, TextSpace
 from ccr_diag.predictions import Predictions
+from ccr_diag.progress import UnitProgress, silent
 from ccr_diag.records import Plain, Split, definitions_record, split_model_record
 from ccr_diag.report_layout import as_json
 from ccr_diag.results import SCHEMA_VERSION, Results
@@ -84,8 +85,8 @@ def analyse(
     n_bins: int | None = None,
     n_bootstrap: int = 200,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    scoring: Callable[[int, int], None] = lambda done, total: None,
+    progress: UnitProgress = silent,
+    scoring: UnitProgress = silent,
 ) -> Results:
     """Measure zero-shot and all runs on the test images; write predictions and ``results.json``.
 
@@ -150,7 +151,7 @@ def analyse_models(
     n_bins: int | None = None,
     n_bootstrap: int = 200,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: UnitProgress = silent,
 ) -> Results:
     """Measure models on the test images; see ``analyse``.
 

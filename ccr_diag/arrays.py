@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int8
-from scipy.optimize import brentq
 from scipy.special import expit
 
 from ccr_diag.errors import BadConfig, BadData
@@ -164,6 +163,8 @@ def fit_map(
             "The prior bias rule needs both positive and negative training labels, "
             f"but a share of {prior:g} is positive; choose another bias rule."
         )
+    from scipy.optimize import brentq  # every command imports this module, few need a root
+
     span = 40.0  # σ(±40) is 0 or 1 to 4e-18: the root lies between
     bias = brentq(lambda b: float(expit(z + b).mean()) - prior, -z.max() - span, -z.min() + span)
     return ProbabilityMap(scale, float(bias), rule)

@@ -8,12 +8,13 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import open_clip
 import torch
+from huggingface_hub import constants
 from jaxtyping import Bool, Float, Int
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
@@ -23,10 +24,9 @@ from torch.nn import functional as F
 from ccr_diag.causal_text import CausalTower, causal_tower
 from ccr_diag.embedded import MODEL_DIR
 from ccr_diag.errors import BadConfig, BadData, nearest
+from ccr_diag.hub import without_waiting
 from ccr_diag.local_features import Features, encode_positions
 from ccr_diag.pretrained import Pretrained, build, find_pretrained
-from ccr_diag.pretrained import available_weights as available_weights
-from ccr_diag.pretrained import offline as offline
 from ccr_diag.prompt_encoding import PromptEncoder, TextTower
 from ccr_diag.token_features import encode_tokens
 
@@ -291,19 +291,27 @@ def _check_precision(precision: str, device: torch.device) -> None:
 
 def _build(found: Pretrained) -> tuple[Any, Callable[..., Tensor]]:
     """The model with its weights, and its tokenizer."""
-    try:
-        loaded = build(found)
-        tokenizer = open_clip.get_tokenizer(found.source, **found.text.get("tokenizer_kwargs", {}))
-    except BadConfig:
-        raise
-    except Exception as error:  # of open_clip, timm, transformers and what they read
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        name = found.text.get("hf_model_name", found.text.get("hf_tokenizer_name"))
-        also = f", and that {name!r} of transformers is here too" if name else ""
-        raise BadConfig(
-            f"Model {found.source!r} could not be loaded with the weights {str(found.weights)!r} "
-            f"({reason}); check that the weights are those of the model{also}."
-        ) from error
+    with without_waiting() if found.asks_hub else nullcontext():
+        try:
+            tokenizer = open_clip.get_tokenizer(
+                found.source, **found.text.get("tokenizer_kwargs", {})
+            )
+        except Exception as error:  # of open_clip, transformers and what they read
+            raise BadConfig(
+                f"The tokenizer of model {found.source!r} could not be loaded ({_reason(error)}); "
+                f"{_of_transformers(found) or 'check the tokenizer_kwargs in its settings'}."
+            ) from error
+        try:
+            loaded = build(found)
+        except BadConfig:
+            raise
+        except Exception as error:  # of open_clip, timm, transformers and what they read
+            advice = _of_transformers(found)
+            raise BadConfig(
+                f"Model {found.source!r} could not be loaded with the weights "
+                f"{str(found.weights)!r} ({_reason(error)}); check that the weights are those of "
+                f"the model{advice and f', and {advice}'}."
+            ) from error
     padding = getattr(getattr(tokenizer, "tokenizer", None), "padding_side", "right")
     if padding != "right":
         raise BadConfig(
@@ -311,6 +319,28 @@ def _build(found: Pretrained) -> tuple[Any, Callable[..., Tensor]]:
             f'{padding}; set "padding_side" to "right" in its tokenizer_config.json.'
         )
     return loaded, tokenizer
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _of_transformers(found: Pretrained) -> str:
+    """What to do about files that transformers needs beside the weights, if it needs some."""
+    if found.of_hub:
+        cache = ", ".join(f"models--{name.replace('/', '--')}" for name in found.of_hub)
+        fetch = "; ".join(f"hf download {name}" for name in found.of_hub)
+        return (
+            f"transformers takes {' and '.join(found.of_hub)} of the hub: where there is a network "
+            f"run `{fetch}` and copy {cache} of the hub's cache there into {constants.HF_HUB_CACHE}"
+        )
+    if {"hf_tokenizer_name", "hf_model_name"} & found.text.keys():
+        return (
+            "tokenizer.json, tokenizer_config.json and a text tower's config.json, as transformers "
+            f"stores them, must be in {str(found.weights.parent)!r}"
+        )
+    return ""
 
 
 @contextmanager

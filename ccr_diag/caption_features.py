@@ -5,7 +5,7 @@ first, as ``local_features`` has it of images; texts shorter than the longest en
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jaxtyping import Float, Int
@@ -13,10 +13,9 @@ from torch import Tensor
 
 from ccr_diag.backbone import Backbone
 from ccr_diag.local_features import Features
+from ccr_diag.progress import UnitProgress, silent
 from ccr_diag.runs import cache_folder
-from ccr_diag.stored import stored_pairs
-
-Progress = Callable[[int, int], None]
+from ccr_diag.text_feature_files import stored_pairs
 
 
 def caption_features(
@@ -25,7 +24,7 @@ def caption_features(
     *,
     cache: Path | None = None,
     batch_size: int = 256,
-    progress: Progress = lambda done, total: None,
+    progress: UnitProgress = silent,
 ) -> Float[Tensor, "captions features dim"]:
     """Unit embeddings of captions and of their tokens, read from their file as they are asked for.
 

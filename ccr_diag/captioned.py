@@ -6,7 +6,7 @@ or images with these as labels, from the data set, from another one, or generate
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,12 +21,11 @@ from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.errors import BadConfig, BadData
 from ccr_diag.examples import example_rows
 from ccr_diag.frameworks import FRAMEWORKS
+from ccr_diag.progress import Progress
 from ccr_diag.runs import cache_folder
 from ccr_diag.synthesis import Recipe, generate_images
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 A, B ──align──► one order ──measure, same draws──► compare ──► Comparison
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from ccr_diag.metrics.measurement import Measurement
 from ccr_diag.metrics.presets import preset
 from ccr_diag.metrics.registry import definitions
 from ccr_diag.predictions import Predictions
+from ccr_diag.progress import UnitProgress, silent
 
 SCHEMA_VERSION = 1
 
@@ -59,7 +60,7 @@ def compare_predictions(
     b: Predictions,
     metrics: Sequence[str] = (),
     by: By | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: UnitProgress = silent,
     **options: Any,
 ) -> Comparison:
     """The difference B − A in every metric asked for.

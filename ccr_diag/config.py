@@ -35,6 +35,13 @@ CHOICES = {
     "unlisted": ("stated", "negative", "unknown"),
     "precision": ("fp32", "amp_bf16"),
 }
+AT_LEAST_1 = (
+    "epochs", "batch_size", "n_context", "n_outliers", "generator_steps", "generator_size",
+)  # fmt: skip
+AT_LEAST_0 = (
+    "shots", "top_outliers", "scale", "generator_guidance", "lambda_", "learning_rate", "momentum",
+    "weight_decay", "warmup_epochs", "warmup_rate",
+)  # fmt: skip
 CLASS_SPLITS = ("first-half", "coco-48-17", "coco-65-15")
 Position = Literal["end", "middle", "front"]
 DIFFUSERS, IMAGES_OF_CAPTIONS = "diffusers", "images of captions"
@@ -146,54 +153,9 @@ class FinetuneConfig:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise BadConfig(
-                    f"{name} must be one of {', '.join(allowed)}, but got "
-                    f"{getattr(self, name)!r}{nearest(str(getattr(self, name)), allowed)}"
-                )
-        self._check_numbers()
+        for field in dataclasses.fields(self):
+            check_setting(field.name, getattr(self, field.name))
         self._check_combinations()
-
-    def _check_numbers(self) -> None:
-        """Refuse what is out of range."""
-        if not 0 <= self.seed < 2**31:
-            raise BadConfig(f"seed must lie in 0 … 2³¹ − 1, but got {self.seed}.")
-        for name in (
-            "epochs",
-            "batch_size",
-            "n_context",
-            "n_outliers",
-            "generator_steps",
-            "generator_size",
-        ):
-            if getattr(self, name) < 1:
-                raise BadConfig(f"{name} must be at least 1, but got {getattr(self, name)}.")
-        for name in (
-            "shots",
-            "top_outliers",
-            "scale",
-            "generator_guidance",
-            "lambda_",
-            "learning_rate",
-            "momentum",
-            "weight_decay",
-            "warmup_epochs",
-            "warmup_rate",
-        ):
-            value = getattr(self, name)
-            if not math.isfinite(value) or value < 0:
-                raise BadConfig(
-                    f"{name.rstrip('_')} must be a finite number, 0 or more, but got {value}."
-                )
-        if not 0 <= self.label_smoothing < 1:
-            raise BadConfig(
-                f"label_smoothing must be 0 or more and below 1, but got {self.label_smoothing}."
-            )
-        if not 0 < self.residual_ratio <= 1:
-            raise BadConfig(
-                f"residual_ratio must be above 0 and at most 1, but got {self.residual_ratio}."
-            )
 
     def _check_combinations(self) -> None:
         """Refuse settings that contradict each other."""
@@ -320,6 +282,29 @@ class FinetuneConfig:
     def to_toml(self) -> str:
         """One ``name = value`` line a field."""
         return to_toml(self.as_dict())
+
+
+def check_setting(name: str, value: Any) -> None:
+    """Refuse a value that no run can have, whatever its other settings.
+
+    Raises:
+        BadConfig: it is none of the known words, or out of range.
+    """
+    if name in CHOICES and value not in CHOICES[name]:
+        raise BadConfig(
+            f"{name} must be one of {', '.join(CHOICES[name])}, but got {value!r}"
+            f"{nearest(str(value), CHOICES[name])}"
+        )
+    if name == "seed" and not 0 <= value < 2**31:
+        raise BadConfig(f"seed must lie in 0 … 2³¹ − 1, but got {value}.")
+    if name in AT_LEAST_1 and value < 1:
+        raise BadConfig(f"{name} must be at least 1, but got {value}.")
+    if name in AT_LEAST_0 and (not math.isfinite(value) or value < 0):
+        raise BadConfig(f"{name.rstrip('_')} must be a finite number, 0 or more, but got {value}.")
+    if name == "label_smoothing" and not 0 <= value < 1:
+        raise BadConfig(f"label_smoothing must be 0 or more and below 1, but got {value}.")
+    if name == "residual_ratio" and not 0 < value <= 1:
+        raise BadConfig(f"residual_ratio must be above 0 and at most 1, but got {value}.")
 
 
 def config_from_dict(values: dict[str, Any]) -> FinetuneConfig:

@@ -16,7 +16,6 @@ from ccr_diag.analysis import NEIGHBOURS, image_proximity
 from ccr_diag.arrays import ProbabilityMap
 from ccr_diag.backbone import Backbone, load_backbone
 from ccr_diag.calibrating import Choice, TextPair, calibrate
-from ccr_diag.captioned import Progress
 from ccr_diag.checkpoint import Checkpoint
 from ccr_diag.config import FinetuneConfig
 from ccr_diag.data.dataset import MultiLabelDataset
@@ -33,6 +32,7 @@ from ccr_diag.metrics.modality_gap import modality_gap
 from ccr_diag.metrics.presets import preset as find_preset
 from ccr_diag.predict import TextSpace, predict, tuned_space, zero_shot_space
 from ccr_diag.predictions import Predictions
+from ccr_diag.progress import Progress, silent
 from ccr_diag.prompts import zero_shot_embeddings
 from ccr_diag.run_data import run_dataset, tuned_images
 from ccr_diag.run_predictions import run_predictions
@@ -104,7 +104,7 @@ class Workbench:
         self,
         grid: Grid,
         device: str,
-        progress: Progress = lambda stage, done, total: None,
+        progress: Progress = silent,
     ) -> None:
         self.grid, self.device = grid, device
         self._progress = partial(progress, "features")

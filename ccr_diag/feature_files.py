@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 DIGEST_BYTES = 32
 ROWS_COPIED = 256  # at once
+UNIT_SLACK = 0.01  # of the length of a vector; float16 moves it by less than a tenth of that
 ORDERED = "-ordered"  # ends the name of a file that was put together from others
 
 Digests = Sequence[bytes]
@@ -57,18 +58,40 @@ class FeatureFile:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Let no other process do the same until this one is done with it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Let no other process do the same until this one is done with it.
+
+    Raises:
+        RunFailed: the cache cannot be written.
+    """
     lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.warning("Another process writes the same features; waiting until it is done.")
-        lock.acquire()
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.warning("Another process writes the same features; waiting until it is done.")
+            lock.acquire()
     try:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say where and what to do when the system refuses to write, which names no file itself.
+
+    Raises:
+        RunFailed: it does.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunFailed(
+            f"Features must go to the cache, but {path} cannot be written ({error.strerror}); free "
+            "some space or choose another CCR_DIAG_CACHE, and run the same command again: what is "
+            "done is kept."
+        ) from error
 
 
 class FeatureFolder:
@@ -176,7 +199,7 @@ class FeatureFolder:
             n: how many rows are to come, for which there must be room.
 
         Raises:
-            RunFailed: the disk has no room for them.
+            RunFailed: the disk has no room for them, or cannot be written.
         """
         writer = _Writer(self.folder / f"{name}.npy", self.dtype, n)
         try:
@@ -202,21 +225,23 @@ class _Writer:
 
     def append(self, digests: Digests, rows: Rows) -> None:
         """Write these rows, then their digests."""
-        if self.rows is None or self.log is None:
-            self.rows, self.log = self._open(rows.shape[1:])
-        self.rows.write(np.ascontiguousarray(rows, dtype=self.dtype).tobytes())
-        self.rows.flush()
-        self.log.write(b"".join(digests))
-        self.log.flush()
+        with _writing(self.path):
+            if self.rows is None or self.log is None:
+                self.rows, self.log = self._open(rows.shape[1:])
+            self.rows.write(np.ascontiguousarray(rows, dtype=self.dtype).tobytes())
+            self.rows.flush()
+            self.log.write(b"".join(digests))
+            self.log.flush()
         self.shape = (self.shape[0] + len(rows), *self.shape[1:])
 
     def close(self) -> None:
         """Let the header say how many rows there are."""
         if self.rows is not None and self.log is not None:
-            self.log.close()
-            self.rows.close()
-            with self.path.open("r+b") as file:
-                _write_header(file, self.shape, self.dtype)
+            with _writing(self.path):
+                self.log.close()
+                self.rows.close()
+                with self.path.open("r+b") as file:
+                    _write_header(file, self.shape, self.dtype)
 
     def _open(self, shape: tuple[int, ...]) -> tuple[IO[bytes], IO[bytes]]:
         """After what is whole, or at the beginning."""
@@ -276,15 +301,20 @@ def _read(path: Path, dtype: np.dtype[np.floating]) -> FeatureFile | None:
 
 
 def _is_written(file: FeatureFile, rows: Numbers | None = None) -> bool:
-    """Whether these rows are more than the zeros that a crash of the machine leaves in a file.
+    """Whether these rows hold unit vectors, where a crash of the machine can leave zeros.
 
-    Such zeros are at its end, so of large rows, which are read as they are asked for, the last is
-    looked at.
+    Such zeros are at the end of a file and may begin within a row. So of large rows, which are read
+    as they are asked for, the last is looked at.
     """
-    values = file.values
-    if values.ndim == 2:
-        return bool((values if rows is None else values[rows]).any(axis=1).all())
-    return bool(values[-1].any())
+    if file.values.ndim > 2:
+        return bool(are_unit(file.values[-1]).all())
+    return bool(are_unit(file.values if rows is None else file.values[rows]).all())
+
+
+def are_unit(vectors: Float[np.ndarray, "*shape dim"]) -> Bool[np.ndarray, "*shape"]:
+    """Which vectors have length 1, as every feature has."""
+    squares = np.einsum("...d,...d->...", vectors, vectors, dtype=np.float32)  # without a copy
+    return np.asarray(np.abs(np.sqrt(squares) - 1) < UNIT_SLACK)
 
 
 def _kind(shape: tuple[int, ...], dtype: np.dtype[np.floating]) -> bytes:

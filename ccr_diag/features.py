@@ -10,13 +10,16 @@ float16 halves what is by far the largest file. It moves an entry by at most 2�
 a cosine by less than 5·10⁻⁴; between features of 512 entries typically by 10⁻⁵. Global features can
 be kept so, too: they then are what was stored, the first time as later, and apart from the full
 ones.
+
+The last bits of a feature, some 10⁻⁷, depend on the batch that it was made in: on the batch size,
+and on what the cache had.
 """
 
 import hashlib
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from collections.abc import Container, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -31,8 +34,9 @@ from torch import Tensor
 from ccr_diag.backbone import Backbone
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.images import OPENING
-from ccr_diag.errors import BadData
-from ccr_diag.feature_files import FeatureFolder, locked
+from ccr_diag.errors import BadData, RunFailed
+from ccr_diag.feature_files import FeatureFolder, are_unit, locked
+from ccr_diag.progress import UnitProgress, silent
 from ccr_diag.rates import record_rate
 from ccr_diag.runs import cache_folder
 
@@ -40,7 +44,6 @@ WORKERS = min(8, os.cpu_count() or 1)
 AHEAD = 2  # batches that are read while another is encoded
 FLOATS = {"float32": "<f4", "float16": "<f2"}
 
-Progress = Callable[[int, int], None]
 Floats = Literal["float32", "float16"]
 Batch = tuple[int, list[int], Float[Tensor, "batch 3 height width"] | None]
 
@@ -73,7 +76,7 @@ def image_features(
     cache: Path | None = None,
     batch_size: int = 128,
     workers: int = WORKERS,
-    progress: Progress = lambda done, total: None,
+    progress: UnitProgress = silent,
 ) -> Float[Tensor, "images dim"]:
     """Unit embeddings of all images of a data set, from the cache where they are there.
 
@@ -101,7 +104,7 @@ def local_features(
     cache: Path | None = None,
     batch_size: int = 128,
     workers: int = WORKERS,
-    progress: Progress = lambda done, total: None,
+    progress: UnitProgress = silent,
 ) -> Float[Tensor, "images features dim"]:
     """Unit embeddings of all images and of their positions, from the cache where they are there.
 
@@ -151,7 +154,7 @@ def embed(
     cache: Path | None = None,
     batch_size: int = 128,
     workers: int = WORKERS,
-    progress: Progress = lambda done, total: None,
+    progress: UnitProgress = silent,
 ) -> Embedded:
     """See to it that the cache has the features of a data set.
 
@@ -171,7 +174,7 @@ def embed(
     Raises:
         BadConfig: an image tower without local features, if they are asked for.
         BadData: an image that cannot be read, and it may not be left out; or none can.
-        RunFailed: the disk has no room for them.
+        RunFailed: the disk has no room for them; or the model gives no numbers.
     """
     folder = _folder(backbone, cache)
     digests, unreadable = content_digests(dataset, workers, skip_unreadable)
@@ -196,7 +199,9 @@ def embed(
             progress(done, len(dataset))
             for asked, rows, images in batches:
                 if images is not None:
-                    kept.add(rows, _encoded(backbone, images, local))
+                    made = _encoded(backbone, images, local)
+                    _require_unit(dataset, rows, made)
+                    kept.add(rows, made)
                 encoded += len(rows)
                 done += asked
                 timer.tell(len(rows))
@@ -273,7 +278,7 @@ def content_digests(
     dataset: MultiLabelDataset,
     workers: int = WORKERS,
     skip_unreadable: bool = False,
-    progress: Progress = lambda done, total: None,
+    progress: UnitProgress = silent,
 ) -> tuple[list[bytes], dict[int, str]]:
     """A key of the content of each image, and why some cannot be read, by number.
 
@@ -301,12 +306,20 @@ def content_digests(
             if isinstance(found, BadData):
                 if not skip_unreadable:
                     pool.shutdown(cancel_futures=True)
-                    raise found
+                    raise _with_remedy(found) from found
                 unreadable[i], found = str(found), ""
             digests.append(hashlib.sha256(f"{found} {copies[found]}".encode()).digest())
             copies[found] += 1
             progress(i + 1, len(dataset))
     return digests, unreadable
+
+
+def _with_remedy(error: BadData) -> BadData:
+    """The same error, with what to do about an image that cannot be read."""
+    return BadData(
+        f"{str(error).removesuffix('.')}; replace it, or leave out all such images by `ccr-diag "
+        "data convert --skip-unreadable`."
+    )
 
 
 def read_ahead(
@@ -345,7 +358,7 @@ def read_ahead(
                 found.append(i)
             except BadData as error:
                 if unreadable is None:
-                    raise
+                    raise _with_remedy(error) from error
                 unreadable[i] = str(error)
         return len(part), found, _on(backbone.device, torch.stack(images)) if images else None
 
@@ -379,6 +392,22 @@ def _encoded(backbone: Backbone, images: Tensor, local: bool) -> tuple[Tensor, .
         return (backbone.encode_images(images),)
     features, positions = backbone.encode_positions(images)
     return features, torch.cat([features[:, None], positions], dim=1)
+
+
+def _require_unit(dataset: MultiLabelDataset, rows: list[int], made: Sequence[Tensor]) -> None:
+    """Refuse what a model gives where it overflows.
+
+    Raises:
+        RunFailed: a feature is not of length 1.
+    """
+    for values in made:
+        whole = are_unit(values.numpy()).reshape(len(rows), -1).all(axis=1)
+        if not whole.all():
+            name = dataset.image_ids[rows[int(whole.argmin())]]
+            raise RunFailed(
+                f"Features must have length 1, but the model gives image {name} some that are "
+                "zero or not a number; take other weights or --precision fp32."
+            )
 
 
 class _Timer:

@@ -6,6 +6,7 @@ load data and backbone → draw the shots, with their features → probability m
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ccr_diag.arrays import PRESENT, UNKNOWN, ProbabilityMap, fit_map
+from ccr_diag.arrays import PRESENT, UNKNOWN, Labels, ProbabilityMap, fit_map
 from ccr_diag.backbone import Backbone
-from ccr_diag.captioned import Progress
 from ccr_diag.checkpoint import Checkpoint, load_checkpoint, restore, save_checkpoint
 from ccr_diag.config import FinetuneConfig, load_config
 from ccr_diag.covariance import CENTRED
@@ -26,6 +26,7 @@ from ccr_diag.errors import BadCheckpoint, BadConfig, BadData
 from ccr_diag.frameworks import FRAMEWORKS
 from ccr_diag.frameworks.framework import Framework
 from ccr_diag.losses import REGULARIZERS
+from ccr_diag.progress import Progress, silent
 from ccr_diag.prompts import zero_shot_embeddings
 from ccr_diag.runs import CHECKPOINT, CONFIG, DONE, EXAMPLES, LOG, is_done, versions, write_text
 from ccr_diag.shots import Shots, draw_shots
@@ -39,7 +40,7 @@ def finetune(
     *,
     backbone: Backbone,
     train: MultiLabelDataset,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
     report_to: Sequence[str] = (),
 ) -> Path:
     """Tune on a data set's training split and leave a finished run in ``folder``.
@@ -79,9 +80,7 @@ def finetune(
         return folder / CHECKPOINT
     zero_shot = zero_shot_embeddings(backbone, train.class_names)[base]
     framework, regularizer = _what_acts(config, backbone, train, zero_shot)
-    shots = draw_shots(config, backbone, train, progress)
-    _check_number(config, shots)
-    _check_shown(config, train, shots)
+    shots = draw_shots(config, backbone, train, progress, partial(_check_labels, config, train))
     scale = config.scale or framework.SCALE or backbone.scale
     zero_shot_scores = (shots.features @ zero_shot.T).numpy()
     first_scores = zero_shot_scores if framework.SCALE is None else _scores(framework, shots)
@@ -135,19 +134,19 @@ def _require_examples(saved: Checkpoint, shots: Shots) -> None:
         )
 
 
-def _check_number(config: FinetuneConfig, shots: Shots) -> None:
-    """Refuse a covariance of one example, which is 0 whatever it shows."""
-    if config.regularizer == "ccr" and CENTRED[config.estimator] and len(shots.ids) == 1:
+def _check_labels(config: FinetuneConfig, train: MultiLabelDataset, labels: Labels) -> None:
+    """Refuse examples that nothing could be learned from.
+
+    A covariance of one example is 0 whatever it shows, and a base class that no example shows would
+    only be learned as absent.
+    """
+    if config.regularizer == "ccr" and CENTRED[config.estimator] and len(labels) == 1:
         raise BadConfig(
             "A centred estimator of CCR needs 2 training examples or more, but got "
             f"{config.estimator!r} with 1; raise shots, or take an uncentred estimator."
         )
-
-
-def _check_shown(config: FinetuneConfig, train: MultiLabelDataset, shots: Shots) -> None:
-    """Refuse a base class that no training example shows: it would only be learned as absent."""
     names = [n for n, new in zip(train.class_names, train.new, strict=True) if not new]
-    shown = (shots.labels == PRESENT).any(axis=0)
+    shown = (labels == PRESENT).any(axis=0)
     unseen = [name for name, there in zip(names, shown, strict=True) if not there]
     if unseen:
         first = ", ".join(unseen[:5]) + (", …" if len(unseen) > 5 else "")

@@ -2,10 +2,10 @@
 
     METRIC[@GROUP] OP NUMBER
 
-METRIC is a key of ``METRICS``; without its view it means the positive one, or else the one of
-decisions: ``ece`` is ``ece_positive``, ``piece`` is ``piece_decision``. GROUP is one of ``GROUPS``,
-all classes where it is left out. OP is >, >=, < or <=. Numbers are those of the results file:
-fractions, not percent.
+METRIC is a key of ``METRICS``, in letters of any case; without its view it means the positive one,
+or else the one of decisions: ``ece`` is ``ece_positive``, ``piece`` is ``piece_decision``. GROUP is
+one of ``GROUPS``, all classes where it is left out. OP is >, >=, < or <=. Numbers are those of the
+results file: fractions, not percent.
 """
 
 import math
@@ -83,13 +83,14 @@ def _condition(text: str) -> Condition:
 
 def _metric(name: str, text: str) -> str:
     """The key that a name means."""
-    for key in (name, *(f"{name}_{view}" for view in VIEWS)):
+    plain = name.lower().replace("-", "_")
+    for key in (plain, *(f"{plain}_{view}" for view in VIEWS)):
         if key in METRICS:
             return key
     short = {key.removesuffix(f"_{view}") for key in METRICS for view in VIEWS}
     raise BadConfig(
         f"The metric of a --fail-if condition is not known in {text!r}: {name!r}"
-        f"{nearest(name, short | METRICS.keys())}"
+        f"{nearest(plain, short | METRICS.keys())}"
     )
 
 

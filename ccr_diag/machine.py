@@ -11,17 +11,14 @@ import warnings
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
-from threading import Thread
-from time import monotonic
 from typing import Any
-from urllib.request import Request, urlopen
 
-from huggingface_hub import constants as hub
+from huggingface_hub import constants
 from packaging.requirements import Requirement
 
+from ccr_diag.hub import Question
 from ccr_diag.runs import cache_folder
 
-PATIENCE = 2.0  # seconds that the hub has to answer
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 TESTS = "test"  # the extra of developers
 # Weights to name as an example: open_clip's name and tag, and the repository that it takes them of.
@@ -29,8 +26,8 @@ EXAMPLE = ("ViT-B-16-quickgelu", "openai", "timm/vit_base_patch16_clip_224.opena
 
 
 def examine() -> dict[str, Any]:
-    """All of it; takes what importing torch takes, and ``PATIENCE`` where the hub is silent."""
-    question = Question(hub.ENDPOINT)
+    """All of it; takes what importing torch takes, or the patience with a silent hub."""
+    question = Question(constants.ENDPOINT)
     problems = list(_problems_of_cache(cache_folder()))
     devices: dict[str, Any] = {}
     weights: list[dict[str, str]] = []
@@ -47,9 +44,9 @@ def examine() -> dict[str, Any]:
         "cpus": _cpus(),
         "memory": _memory(),
         "devices": devices,
-        "caches": {"features": _cache(cache_folder()), "hub": _cache(Path(hub.HF_HUB_CACHE))},
+        "caches": {"features": _cache(cache_folder()), "hub": _cache(Path(constants.HF_HUB_CACHE))},
         "weights": weights,
-        "hub": {"address": hub.ENDPOINT, "unreachable": question.answer()},
+        "hub": {"address": constants.ENDPOINT, "unreachable": question.answer()},
         "problems": problems,
     }
 
@@ -181,39 +178,3 @@ def _problems_of_cache(folder: Path) -> Iterator[str]:
         )
     elif found["free"] == 0:
         yield f"The cache needs room, but the disk of {folder} is full; free some."
-
-
-class Question:
-    """Asks the hub for a sign of life, beside whatever else is done meanwhile.
-
-    A name that cannot be looked up may take far longer than any time limit of a connection, so the
-    asking is left to a thread, and nobody waits for longer than ``PATIENCE`` from its start on.
-
-    Args:
-        address: of the hub.
-    """
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self._answer = f"no answer in {PATIENCE:g} s"
-        self._thread = Thread(target=self._ask, daemon=True)
-        self._until = monotonic() + PATIENCE
-        if hub.HF_HUB_OFFLINE:
-            self._answer = "HF_HUB_OFFLINE is set"
-        else:
-            self._thread.start()
-
-    def answer(self) -> str:
-        """Why the hub cannot be reached; nothing if it can."""
-        if self._thread.is_alive():
-            self._thread.join(max(0.0, self._until - monotonic()))
-        return self._answer
-
-    def _ask(self) -> None:
-        try:
-            request = Request(self._address, method="HEAD")
-            with urlopen(request, timeout=PATIENCE):
-                self._answer = ""
-        except Exception as error:  # of sockets, of HTTP, of an address that is none
-            reason = getattr(error, "reason", error)
-            self._answer = " ".join(str(reason).split()) or type(error).__name__

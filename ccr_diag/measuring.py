@@ -3,7 +3,8 @@
 Predictions ──measure──► Measurement ──findings──► one record a model ──► results (see ``results``)
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,14 @@ from ccr_diag.metrics.proximity import proximity
 from ccr_diag.metrics.registry import definitions
 from ccr_diag.npy import Archive, open_npy
 from ccr_diag.predictions import Predictions
+from ccr_diag.progress import UnitProgress, silent
 from ccr_diag.records import definitions_record, model_record
 from ccr_diag.results import SCHEMA_VERSION, Results
 
 
 def results_of(
     predictions: Sequence[Predictions],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: UnitProgress = silent,
     **options: Any,
 ) -> Results:
     """Every number about each of them, in the layout of ``results``.
@@ -66,7 +68,8 @@ def read_features(
 
     Raises:
         BadPredictions: the file is missing or damaged.
-        BadData: it holds no (images, dim) array of floating-point numbers, or lacks an image.
+        BadData: it holds no (images, dim) array of floating-point numbers, does not name each row,
+            names an image twice, or lacks one.
     """
     ids = None
     if path.suffix == ".npz":
@@ -74,7 +77,7 @@ def read_features(
         if EMBEDDINGS not in archive:
             raise BadData(f"{path} must hold features as 'embeddings', but does not.")
         features = archive.read(EMBEDDINGS)
-        ids = archive.read("image_ids").tolist() if "image_ids" in archive else None
+        ids = archive.read("image_ids") if "image_ids" in archive else None
     else:
         features = open_npy(path)
     if features.ndim != 2 or features.dtype.kind != "f":
@@ -84,12 +87,22 @@ def read_features(
         )
     if ids is None or not image_ids:  # rows that are only numbered
         return features
-    row = {name: i for i, name in enumerate(ids)}
-    lacking = [name for name in image_ids if name not in row]
-    if lacking or len(ids) != len(features):
+    if ids.shape != features.shape[:1]:
         raise BadData(
-            f"{path} must hold features of every image by its id, but lacks "
-            f"{lacking[0] if lacking else 'rows or ids'}; make it of the same images."
+            f"{path} must name each of its {len(features)} rows in 'image_ids', but has an array "
+            f"of shape {ids.shape} there; make it anew."
+        )
+    row = {name: i for i, name in enumerate(ids.tolist())}
+    if len(row) < len(ids):
+        name, times = Counter(ids.tolist()).most_common(1)[0]
+        raise BadData(
+            f"{path} must have every image id once, but has {name!r} {times} times; make it anew."
+        )
+    lacking = [name for name in image_ids if name not in row]
+    if lacking:
+        raise BadData(
+            f"{path} must hold features of every image by its id, but lacks {lacking[0]}; make it "
+            "of the same images."
         )
     return features[[row[name] for name in image_ids]]
 

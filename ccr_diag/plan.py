@@ -117,13 +117,16 @@ def backbone_lines(
         yield "Memory: not known before the weights are there"
     else:
         needed = n_images * (4 * dim + 5 * n_classes)  # float32 and int8
-        yield f"Memory: {size(needed)} for features, scores and labels, beside the model"
+        yield (
+            f"Memory: {size(needed)} for features, scores and labels; the model and its work on a "
+            "batch come on top"
+        )
     images = f"{n_images:,} images, unless their features are in the cache"
     rate = known_rate(name, where, precision)
     if rate is None:
         yield (
-            f"Time: not known for {images}; once this model has made features on {where}, by "
-            "`ccr-diag embed` or any other command, it is"
+            f"Time: not known for {images}; it is once this model has made features of several "
+            f"batches on {where}, by `ccr-diag embed` or any other command"
         )
     else:
         yield f"Time: {duration(n_images / rate)} at {rate:,.0f} images a second for {images}"
@@ -152,7 +155,7 @@ def file_lines(paths: Sequence[Path], others: Sequence[Path] = ()) -> Iterator[s
     else:
         # float32 and int8; what is stored uncompressed stays in the file.
         yield f"Memory: {size(5 * sum(known))} of values and labels, unless left in the file"
-    yield "Time: not known, as none was taken of measuring"
+    yield "Time: not estimated for measuring"
 
 
 def embedding_lines(paths: Sequence[Path]) -> Iterator[str]:
@@ -167,7 +170,7 @@ def embedding_lines(paths: Sequence[Path]) -> Iterator[str]:
         total += 8 * rows * dim
         yield f"Reads: {path}, {size(path.stat().st_size)}, {rows:,} embeddings of {dim:,} numbers"
     yield f"Memory: {size(total)} of float64"
-    yield "Time: not known, as none was taken of comparing"
+    yield "Time: not estimated for comparing"
 
 
 def _other_line(path: Path) -> str:

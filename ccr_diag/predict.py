@@ -1,6 +1,5 @@
 """Checkpoint + data set → predictions. The last file that needs torch."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from ccr_diag.errors import BadCheckpoint, BadConfig, nearest
 from ccr_diag.frameworks import FRAMEWORKS
 from ccr_diag.frameworks.framework import Framework
 from ccr_diag.predictions import Predictions
+from ccr_diag.progress import UnitProgress, silent
 from ccr_diag.prompts import zero_shot_embeddings
 
 OWN = "own"
@@ -50,7 +50,7 @@ class TextSpace:
     def scores(
         self,
         features: Float[Tensor, "images *features dim"],
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: UnitProgress = silent,
     ) -> Float[Tensor, "images classes"]:
         """Scores of unit image features, on the CPU.
 
@@ -136,7 +136,7 @@ def predict(
     *,
     class_counts: Int[np.ndarray, " classes"] | None = None,
     proximity: Float[np.ndarray, " images"] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: UnitProgress = silent,
 ) -> Predictions:
     """Scores (cosines) of every image and class, with all that is needed to read them.
 

@@ -19,16 +19,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import open_clip
-from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub import try_to_load_from_cache
 from open_clip.pretrained import download_pretrained_from_hf
 from torch import nn
 
 from ccr_diag.errors import BadConfig, MissingExtra, nearest
+from ccr_diag.hub import without_waiting
 from ccr_diag.weights_file import is_torchscript, stored_shapes
 
 CONFIG = "open_clip_config.json"
 LOCAL, HUB = "local-dir:", "hf-hub:"
 SHARED = ("mean", "std", "interpolation", "resize_mode")
+OPENAI = {
+    "mean": list(open_clip.OPENAI_DATASET_MEAN),
+    "std": list(open_clip.OPENAI_DATASET_STD),
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
 # Names that a weights file may have, the first found is taken: open_clip's order.
 WEIGHTS = (
     "open_clip_model.safetensors",
@@ -76,6 +83,19 @@ class Pretrained:
         if name and (folder / name / "config.json").is_file():
             text["hf_model_name"] = str(folder / name)
         return text
+
+    @property
+    def of_hub(self) -> tuple[str, ...]:
+        """What transformers takes of the hub: its text tower's settings, its tokenizer."""
+        text = self.text
+        model, tokenizer = (text.get(key) for key in ("hf_model_name", "hf_tokenizer_name"))
+        names = [model, None if self.source.startswith(LOCAL) else tokenizer]
+        return tuple(dict.fromkeys(name for name in names if name and not Path(name).exists()))
+
+    @property
+    def asks_hub(self) -> bool:
+        """Whether making the model asks the hub, for files that it may have in its cache."""
+        return self.source.startswith(HUB) or bool(self.of_hub)
 
 
 def find_pretrained(source: str, tag: str | None) -> Pretrained:
@@ -155,11 +175,12 @@ def _of_folder(source: str) -> Pretrained:
 def _of_hub(source: str) -> Pretrained:
     """The same files of a repository."""
     repo = source.removeprefix(HUB)
-    try:
-        config = download_pretrained_from_hf(repo, filename=CONFIG)
-        weights = download_pretrained_from_hf(repo)
-    except Exception as error:  # of the hub, of its network library, of open_clip
-        raise _not_fetched(source, repo, error) from error
+    with without_waiting() as silence:
+        try:
+            config = download_pretrained_from_hf(repo, filename=CONFIG)
+            weights = download_pretrained_from_hf(repo)
+        except Exception as error:  # of the hub, of its network library, of open_clip
+            raise _not_fetched(source, repo, silence, error) from error
     return Pretrained(source, Path(weights), *_read_config(Path(config)))
 
 
@@ -174,8 +195,9 @@ def _builtin(model: str, tag: str | None) -> Pretrained:
         )
     tags = open_clip.list_pretrained_tags_by_model(model)
     if tag is None:
+        fit = ", ".join(_tags(model)) or "none known"
         raise BadConfig(
-            f"Model {model!r} needs --pretrained, a tag ({', '.join(tags) or 'none known'}) "
+            f"Model {model!r} needs --pretrained, a tag ({fit}) "
             "or a weights file, as random weights are never used."
         )
     if tag in tags:
@@ -193,46 +215,66 @@ def _of_tag(model: str, tag: str) -> Pretrained:
     settings, entry = open_clip.get_model_config(model), open_clip.get_pretrained_cfg(model, tag)
     repo = os.path.split(entry.get("hf_hub", ""))[0]
     instead = f"{HUB}{repo}, which brings its activation" if repo else "a model of another name"
-    _check_activation(f"{model}:{tag}", model, entry.get("quick_gelu", False), instead)
-    try:
-        by_hub = _in_hub_cache(entry) is not None or _in_own_cache(entry) is None
-        weights = open_clip.download_pretrained(entry, prefer_hf_hub=by_hub)
-    except Exception as error:  # of the hub, of its network library, of open_clip
-        raise _not_fetched(f"{model}:{tag}", repo, error) from error
-    return Pretrained(model, Path(weights), settings, {key: entry[key] for key in SHARED})
+    _check_activation(f"{model}:{tag}", model, _is_quick(model, tag), instead)
+    weights = _in_hub_cache(entry) or _in_own_cache(entry)
+    if weights is None:
+        with without_waiting() as silence:
+            try:
+                weights = Path(open_clip.download_pretrained(entry))
+            except Exception as error:  # of the hub, of its network library, of open_clip
+                raise _not_fetched(f"{model}:{tag}", repo, silence, error) from error
+    return Pretrained(model, weights, settings, _preprocessing(entry))
 
 
 def _of_file(model: str, weights: Path) -> Pretrained:
     """Weights of a file, whose preprocessing has to be known from elsewhere."""
     settings, config = open_clip.get_model_config(model), weights.parent / CONFIG
-    beside, preprocess = _read_config(config) if config.is_file() else ({}, None)
-    tags = {
-        tag: open_clip.get_pretrained_cfg(model, tag)
-        for tag in open_clip.list_pretrained_tags_by_model(model)
-    }
+    beside, preprocess = _read_config(config, needs_model=False) if config.is_file() else ({}, None)
+    tags = _tags(model)
     if stored_shapes(weights).keys() >= OPENAI_NUMBERS:
         _check_activation(str(weights), model, True, f"{LOCAL}FOLDER with {CONFIG}")
-        tags = {tag: entry for tag, entry in tags.items() if tag == "openai"}
+        tags = [tag for tag in tags if tag == "openai"]
     elif beside:
         quick = beside.get("quick_gelu", False)
         _check_activation(str(weights), model, quick, f"{LOCAL}{weights.parent}")
     if preprocess is not None:
         return Pretrained(model, weights, settings, preprocess)
-    known = {json.dumps({key: entry[key] for key in SHARED}) for entry in tags.values()}
-    if len(known) != 1:
-        why = "differ in theirs" if known else "are none"
-        raise BadConfig(
-            f"Preprocessing must come with the weights, but {str(weights)!r} has none with it and "
-            f"open_clip's weights of {model!r} {why}; put {CONFIG} with model_cfg and "
-            "preprocess_cfg (mean, std, interpolation, resize_mode) beside the file."
-        )
-    entry = next(iter(tags.values()))
-    return Pretrained(model, weights, settings, {key: entry[key] for key in SHARED})
+    known = [_preprocessing(open_clip.get_pretrained_cfg(model, tag)) for tag in tags]
+    if known and all(each == known[0] for each in known):
+        return Pretrained(model, weights, settings, known[0])
+    why = "differ in theirs" if known else "are none"
+    example, of = (known[0], f"{model}:{tags[0]}") if known else (OPENAI, "OpenAI's CLIP")
+    raise BadConfig(
+        f"Preprocessing must come with the weights, but {str(weights)!r} has none with it and "
+        f"open_clip's weights of {model!r} {why}; write that which they were trained with into "
+        f"{str(config)!r}, which for {of} is {json.dumps({'preprocess_cfg': example})}."
+    )
+
+
+def _preprocessing(entry: Settings) -> dict[str, Any]:
+    """Of a tag in open_clip's list, as JSON has it: features are of one model by either way."""
+    return {key: list(entry[key]) if key in ("mean", "std") else entry[key] for key in SHARED}
+
+
+def _tags(model: str) -> list[str]:
+    """Tags of open_clip's list that have the activation of the model by which it lists them."""
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    return [tag for tag in tags if _fits(model, _is_quick(model, tag))]
+
+
+def _is_quick(model: str, tag: str) -> bool:
+    """Whether a tag's weights were trained with QuickGELU."""
+    return bool(open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False))
+
+
+def _fits(model: str, quick: bool) -> bool:
+    """Whether weights have the activation of a model."""
+    return bool(open_clip.get_model_config(model).get("quick_gelu", False)) == bool(quick)
 
 
 def _check_activation(weights: str, model: str, quick: bool, instead: str) -> None:
     """Weights need the activation that they were trained with."""
-    if bool(open_clip.get_model_config(model).get("quick_gelu", False)) == bool(quick):
+    if _fits(model, quick):
         return
     name = f"{model}-quickgelu" if quick else model.removesuffix("-quickgelu")
     instead = name if name != model and name in open_clip.list_models() else instead
@@ -243,14 +285,17 @@ def _check_activation(weights: str, model: str, quick: bool, instead: str) -> No
     )
 
 
-def _read_config(path: Path) -> tuple[Settings, Settings]:
-    """Settings of the architecture and of the preprocessing, which both must be there."""
+def _read_config(path: Path, needs_model: bool = True) -> tuple[Settings, Settings]:
+    """Settings of the architecture, if they are needed or there, and of the preprocessing."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        model = config["model_cfg"]
-        preprocess = config.get("preprocess_cfg") or {}
-        complete = all(isinstance(model[key], dict) for key in ("vision_cfg", "text_cfg"))
-        brings = all(preprocess.get(key) for key in ("mean", "std"))
+        model = config.get("model_cfg", {})
+        complete = not (needs_model or model) or all(
+            isinstance(model[key], dict) for key in ("vision_cfg", "text_cfg")
+        )
+        preprocess = dict(config.get("preprocess_cfg") or {})
+        for key in ("mean", "std"):
+            preprocess[key] = [float(value) for value in preprocess.get(key) or ()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         complete, reason = False, f"{type(error).__name__}: {error}"
     else:
@@ -261,23 +306,22 @@ def _read_config(path: Path) -> tuple[Settings, Settings]:
             f"{str(path)!r} cannot be read so ({' '.join(reason.split())}); get the file that came "
             "with the weights."
         )
-    if not brings:
+    if not all(len(preprocess[key]) == len("RGB") for key in ("mean", "std")):
         raise BadConfig(
             f"Preprocessing must come with the weights, but {str(path)!r} has no preprocess_cfg "
-            "with mean and std; add those that the model was trained with."
+            "with mean and std of three channels; add those that the model was trained with."
         )
     return model, preprocess
 
 
-def _not_fetched(name: str, repo: str, error: Exception) -> BadConfig:
+def _not_fetched(name: str, repo: str, silence: str, error: Exception) -> BadConfig:
     """What to say where the hub does not answer, or has no such files."""
     last = str(error).rsplit("Last error: ", 1)[-1]
-    reason = " ".join(last.split()).split(". ")[0][:200]
-    why = "HF_HUB_OFFLINE is set" if offline() else reason
+    why = silence or " ".join(last.split()).split(". ")[0][:200]
     return BadConfig(
         f"The weights of {name} are not on this disk and could not be fetched ({why}); where there "
-        f"is a network run `hf download {repo}` and copy the folder here as {LOCAL}FOLDER, or "
-        f"choose --model embedded; {ADVICE}."
+        f"is a network run `hf download {repo} --local-dir FOLDER`, copy it here and give --model "
+        f"{LOCAL}FOLDER, or choose --model embedded; {ADVICE}."
     )
 
 
@@ -348,7 +392,7 @@ def _on_disk() -> Iterator[Available]:
     for model, tag in open_clip.list_pretrained():
         entry = open_clip.get_pretrained_cfg(model, tag)
         file = _in_hub_cache(entry) or _in_own_cache(entry)
-        if file is not None:
+        if file is not None and _fits(model, _is_quick(model, tag)):
             yield Available(model, tag, file)
 
 
@@ -367,8 +411,3 @@ def _in_own_cache(entry: Settings) -> Path | None:
     name = os.path.basename(entry.get("url", ""))
     file = Path("~/.cache/clip").expanduser() / name
     return file if name and file.is_file() else None
-
-
-def offline() -> bool:
-    """Whether the hub is not to be asked, by the environment (``HF_HUB_OFFLINE``)."""
-    return bool(constants.HF_HUB_OFFLINE)

@@ -3,7 +3,7 @@
 Each is shown beside zero-shot with the same map, as ``analysis`` does of runs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.features import local_features
 from ccr_diag.predict import TextSpace, predict
 from ccr_diag.predictions import Predictions
+from ccr_diag.progress import UnitProgress, silent
 from ccr_diag.prompts import zero_shot_embeddings
 from ccr_diag.results import Results
 
@@ -35,7 +36,7 @@ def analyse_public(
     features: Float[Tensor, "images dim"],
     output: Path | None,
     *,
-    scoring: Callable[[int, int], None] = lambda done, total: None,
+    scoring: UnitProgress = silent,
     **options: Any,
 ) -> Results:
     """Measure zero-shot and all checkpoints on the test images; see ``analysis.analyse``.

@@ -3,9 +3,11 @@
 rates.json    {"model, device, precision": images a second}, in the cache
 """
 
+import contextlib
 import json
 from pathlib import Path
 
+from ccr_diag.errors import NoSpace
 from ccr_diag.runs import cache_folder, write_text
 
 RATES = "rates.json"
@@ -29,7 +31,7 @@ def known_rate(
 def record_rate(
     model: str, device: str, precision: str, rate: float, *, cache: Path | None = None
 ) -> None:
-    """Remember a rate, in the place of an earlier one.
+    """Remember a rate, in the place of an earlier one, or else go without.
 
     Args:
         model: see ``known_rate``.
@@ -39,7 +41,8 @@ def record_rate(
         cache: folder of the cache, by default ``cache_folder()``.
     """
     rates = _rates(cache) | {_key(model, device, precision): round(rate, 1)}
-    write_text((cache or cache_folder()) / RATES, json.dumps(rates, indent=1) + "\n")
+    with contextlib.suppress(OSError, NoSpace):
+        write_text((cache or cache_folder()) / RATES, json.dumps(rates, indent=1) + "\n")
 
 
 def _key(model: str, device: str, precision: str) -> str:

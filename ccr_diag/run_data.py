@@ -15,8 +15,8 @@ from ccr_diag.data import load_dataset, load_declared
 from ccr_diag.data.class_splits import split_classes
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.leakage import coco_numbers, may_share, without_tuned
-from ccr_diag.data.reading import Progress, silent
 from ccr_diag.errors import BadCheckpoint
+from ccr_diag.progress import Progress, silent
 from ccr_diag.runs import EXAMPLES
 
 logger = logging.getLogger(__name__)

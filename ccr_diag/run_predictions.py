@@ -1,6 +1,5 @@
 """What a run says of images, with what it recorded of its classes, → predictions."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from ccr_diag.checkpoint import Checkpoint
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.predict import TextSpace, predict
 from ccr_diag.predictions import Predictions
+from ccr_diag.progress import UnitProgress, silent
 
 
 def run_predictions(
@@ -20,7 +20,7 @@ def run_predictions(
     dataset: MultiLabelDataset,
     *,
     proximity: Float[np.ndarray, " images"] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: UnitProgress = silent,
 ) -> Predictions:
     """Scores of all images by one split of a run, tuned or zero-shot.
 

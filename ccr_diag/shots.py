@@ -8,24 +8,28 @@ from another one, or generated.
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ccr_diag.arrays import Labels
 from ccr_diag.backbone import Backbone
 from ccr_diag.caption_features import caption_features
-from ccr_diag.captioned import Progress, captioned_images, named_captions
+from ccr_diag.captioned import captioned_images, named_captions
 from ccr_diag.config import FinetuneConfig
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.errors import BadData
 from ccr_diag.examples import example_rows
 from ccr_diag.features import image_features, local_features
 from ccr_diag.frameworks import FRAMEWORKS
+from ccr_diag.progress import Progress, silent
 
 logger = logging.getLogger(__name__)
+
+Check = Callable[[Labels], None]
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ def draw_shots(
     config: FinetuneConfig,
     backbone: Backbone,
     train: MultiLabelDataset,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
+    check: Check = lambda labels: None,
 ) -> Shots:
     """The examples that the framework learns the base classes from, with their features.
 
@@ -61,6 +66,8 @@ def draw_shots(
         backbone: the frozen CLIP.
         train: the data set; one that learns from captions takes these and the class names alone.
         progress: told the stage, the units done and the units in all.
+        check: refuses labels of examples that cannot be learned from, before features are made,
+            which may take hours.
 
     Raises:
         BadConfig: captions are needed and there are none.
@@ -69,17 +76,21 @@ def draw_shots(
     """
     trained_on = FRAMEWORKS[config.framework].TRAINED_ON
     if trained_on == "captions":
-        return _caption_shots(config, backbone, train, progress)
+        return _caption_shots(config, backbone, train, progress, check)
     if trained_on == "images of captions":
         drawn = captioned_images(config, backbone, train, progress)
     else:
         labels = train.labels[:, ~train.new]
         drawn = train.subset(example_rows(config, train.name, train.image_ids, labels))
-    return _image_shots(config, backbone, drawn, progress)
+    return _image_shots(config, backbone, drawn, progress, check)
 
 
 def _image_shots(
-    config: FinetuneConfig, backbone: Backbone, drawn: MultiLabelDataset, progress: Progress
+    config: FinetuneConfig,
+    backbone: Backbone,
+    drawn: MultiLabelDataset,
+    progress: Progress,
+    check: Check,
 ) -> Shots:
     """Images with their features."""
 
@@ -87,6 +98,7 @@ def _image_shots(
         progress("features", done, total)
 
     ids, labels = drawn.image_ids, drawn.labels[:, ~drawn.new]
+    check(labels)
     digest = _digest(ids, [drawn.digest(i) for i in range(len(drawn))], labels)
     if FRAMEWORKS[config.framework].LOCAL:
         seen = local_features(backbone, drawn, progress=tell)
@@ -96,7 +108,11 @@ def _image_shots(
 
 
 def _caption_shots(
-    config: FinetuneConfig, backbone: Backbone, train: MultiLabelDataset, progress: Progress
+    config: FinetuneConfig,
+    backbone: Backbone,
+    train: MultiLabelDataset,
+    progress: Progress,
+    check: Check,
 ) -> Shots:
     """Captions with their features; one that is too long for the tower is left out."""
     named = named_captions(config, train, train)
@@ -111,10 +127,11 @@ def _caption_shots(
     names = [f"caption {row + 1}" for row in fitting.rows.tolist()]
     rows = example_rows(config, "captions that name a class", names, fitting.labels[:, ~train.new])
     drawn, ids = fitting.subset(rows), tuple(names[i] for i in rows.tolist())
+    labels = drawn.labels[:, ~train.new]
+    check(labels)
     seen = caption_features(
         backbone, drawn.texts, progress=lambda done, total: progress("features", done, total)
     )
-    labels = drawn.labels[:, ~train.new]
     return Shots(ids, seen[:, 0].float(), seen, labels, _digest(ids, drawn.texts, labels))
 
 

@@ -27,6 +27,7 @@ from ccr_diag.errors import BadConfig, BadData
 from ccr_diag.measuring import unique_names
 from ccr_diag.metrics.intervals import over_splits
 from ccr_diag.predictions import Predictions
+from ccr_diag.progress import UnitProgress, silent
 
 SCHEMA_VERSION = 1
 BATCH_SIZES = (8, 16, 32, 64, 128)
@@ -115,7 +116,7 @@ INTERVAL = "mean, standard deviation and 95 % interval of the mean (Student's t)
 
 def stability_of(
     predictions: Sequence[Predictions],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: UnitProgress = silent,
     *,
     batch_sizes: Sequence[int] = (),
     n_batches: int = N_BATCHES,

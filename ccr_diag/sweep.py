@@ -9,7 +9,7 @@ results.csv, .parquet   every number, see ``sweep_table``
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -28,11 +28,10 @@ from ccr_diag.evaluating import PRIOR, Workbench, check_calibrators, evaluated, 
 from ccr_diag.frameworks import FRAMEWORKS
 from ccr_diag.grids import Grid, run_name
 from ccr_diag.metrics.presets import preset as find_preset
+from ccr_diag.progress import Progress, silent
 from ccr_diag.runs import GRID, LOCK, RUNS, is_done, write_text
 from ccr_diag.sweep_table import COLUMN_OF, SCHEMA_VERSION, SETTINGS, ZERO_SHOT, write_table
 from ccr_diag.sweep_worker import Job, is_measured, measured, start, work
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def sweep(
     workers: int = 1,
     device: str = "cpu",
     threads: int = 1,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> Swept:
     """Finish every run of a grid, measure it, and put all numbers into one table.
 

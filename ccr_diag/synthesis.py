@@ -18,7 +18,7 @@ import csv
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -32,12 +32,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from ccr_diag.arrays import PRESENT, Labels
 from ccr_diag.errors import BadConfig, BadData, MissingExtra, OutputExists, RunFailed
+from ccr_diag.progress import UnitProgress, silent
 from ccr_diag.runs import versions, write_atomically, write_text
 
 RECIPE, MANIFEST = "recipe.json", "images.csv"
 CAPTION, WITHHELD = "Description", "Warning"  # keywords that the PNG standard registers
 
-Progress = Callable[[int, int], None]
 Pipeline = Any  # of diffusers, whose pipelines have no common type for being called
 
 
@@ -99,7 +99,7 @@ def generate_images(
     *,
     device: torch.device,
     batch_size: int = 4,
-    progress: Progress = lambda done, total: None,
+    progress: UnitProgress = silent,
 ) -> Synthesis:
     """Draw the captions that have no image yet, then write the manifest.
 

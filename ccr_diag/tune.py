@@ -11,7 +11,7 @@ a run that was interrupted between epochs and resumed ends with the same numbers
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,7 @@ from ccr_diag.losses import make_loss
 from ccr_diag.losses.ccr import CCRLoss
 from ccr_diag.losses.dor import DORLoss
 from ccr_diag.losses.ranking import SCALE as RANKING_SCALE
+from ccr_diag.progress import UnitProgress, silent
 
 
 @dataclass
@@ -88,7 +89,7 @@ def tune(
     scale: float,
     regularizer: nn.Module | None,
     config: FinetuneConfig,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: UnitProgress = silent,
 ) -> Iterator[EpochRecord]:
     """Run the epochs that are left, and yield after each one.
 

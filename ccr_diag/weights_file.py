@@ -1,8 +1,10 @@
 """A file of weights: which tensors it stores, read without running what a pickle may hold."""
 
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -28,8 +30,8 @@ def stored_shapes(weights: Path) -> dict[str, tuple[int, ...]]:
     except (Exception, SafetensorError) as error:  # whatever a damaged file leads torch to
         raise BadConfig(
             "Weights must be safetensors, a state dict or a TorchScript archive, but "
-            f"{str(weights)!r} cannot be read so ({' '.join(str(error).split())[:160]}); "
-            "get the file again."
+            f"{str(weights)!r} cannot be read so ({_reason(error)}); get the file again, or save "
+            "the state dict alone."
         ) from error
     if not found:
         raise BadConfig(
@@ -41,8 +43,7 @@ def stored_shapes(weights: Path) -> dict[str, tuple[int, ...]]:
 def _read(weights: Path) -> Mapping[str, torch.Tensor]:
     """A state dict, without running what a pickle may hold."""
     if is_torchscript(weights):
-        archive: Any = torch.jit.load(weights, map_location="cpu")  # type: ignore[no-untyped-call]
-        return dict(archive.state_dict())
+        return dict(_archive(weights).state_dict())
     stored = torch.load(
         weights, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(weights)
     )
@@ -57,5 +58,19 @@ def is_torchscript(weights: Path) -> bool:
         if not any(name.endswith("/constants.pkl") for name in archive.namelist()):
             return False
     # By torch's own reader, which runs no pickle: other archives fail here.
-    torch.jit.load(weights, map_location="cpu")  # type: ignore[no-untyped-call]
+    _archive(weights)
     return True
+
+
+def _archive(weights: Path) -> Any:
+    """A TorchScript archive; torch warns that it will not make others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.load(weights, map_location="cpu")  # type: ignore[no-untyped-call]
+
+
+def _reason(error: BaseException) -> str:
+    """Why a file cannot be read; torch's own advice is to run what a pickle holds."""
+    if isinstance(error, UnpicklingError):
+        return "a pickle of other things than tensors, which is never run"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"

@@ -60,7 +60,6 @@ def plan(
     split: str,
     unlisted: "Unlisted",
     bias: str | float,
-    fail_if: tuple[str, ...],
     output: Path,
     overwrite: bool,
     device: str,
@@ -70,7 +69,6 @@ def plan(
     from ccr_diag.compared_models import load_runs
     from ccr_diag.runs import check_output_folder
 
-    read_gate(fail_if)
     stated = {key: options[key] for key in STATED}
     if _are_ours(runs):
         require_rule(runs[0], bias, stated)

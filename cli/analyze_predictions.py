@@ -14,18 +14,10 @@ from .prediction_files import input_options, measure_options, other_files, read_
 from .progress import Progress
 
 
-def plan(
-    files: tuple[Path, ...],
-    fail_if: tuple[str, ...],
-    output: Path,
-    overwrite: bool,
-    **options: Any,
-) -> list[str]:
+def plan(files: tuple[Path, ...], output: Path, overwrite: bool, **options: Any) -> list[str]:
     """The files that are measured."""
     others = other_files(options)
     check_output(output, overwrite, [*files, *others])
-    read_gate(fail_if)
-
     from ccr_diag.plan import file_lines
 
     return [*file_lines(files, others), output_line(output)]

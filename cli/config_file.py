@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 import click
 
-from ccr_diag.errors import BadConfig, nearest
+from ccr_diag.errors import BadConfig, CcrDiagError, nearest
 from ccr_diag.located_toml import LocatedToml, parse_located
 from ccr_diag.written_toml import to_toml
 
@@ -45,7 +45,8 @@ def read_options(
     for key, value in toml.data.items():
         option = known.get(key.replace("-", "_"))
         if option is None:
-            raise toml.error(f"unknown key {key!r}{nearest(key, known)}", key)
+            written = (keys_of(option, by_name)[0] for option in options)
+            raise toml.error(f"unknown key {key!r}{nearest(key, written)}", key)
         checked = _checked(toml, key, value, option, context)
         if checked is None:
             continue
@@ -119,20 +120,26 @@ def _checked(
     several = option.nargs == -1 or getattr(option, "multiple", False)
     said, kinds = _kind(option)
     if several and not isinstance(value, list):
-        raise toml.error(f"{key} must be a list, each {said}, but got {value!r}.", key)
+        raise toml.error(f"{key} must be a list in [ ], each {said}, but got {_shown(value)}.", key)
     for part in value if several else [value]:
         if type(part) not in kinds or "\0" in str(part):
-            raise toml.error(f"{key} must be {said}, but got {part!r}.", key, value=part)
+            raise toml.error(f"{key} must be {said}, but got {_shown(part)}.", key, value=part)
     if _is_one_of_several(option):
         return option.flag_value if value else None
     if value == []:
         return None
     try:
         option.process_value(context, value)
-    except click.UsageError as error:
-        text = error.message.rstrip(".")
-        raise toml.error(f"{key} is {value!r}, but {text}.", key) from error
+    except (click.UsageError, CcrDiagError) as error:
+        text = error.message if isinstance(error, click.UsageError) else str(error)
+        end = "" if text.endswith((".", "?")) else "."
+        raise toml.error(f"invalid value for {key}: {text}{end}", key) from error
     return value
+
+
+def _shown(value: Any) -> str:
+    """As it stands in the file."""
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _is_one_of_several(option: click.Parameter) -> TypeGuard[click.Option]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 UNUSABLE = 2
 """Exit code where no run is possible."""
 
+ENDS = 50
+"""Of more than twice as many classes, so many of the most and of the least frequent are shown."""
+
 
 def plan(
     spec: str,
@@ -35,11 +38,13 @@ def plan(
     """The splits that are read."""
     check_output(output, overwrite, [])
 
-    from ccr_diag.data import splits_of
+    from ccr_diag.plan import data_lines
 
-    lines = [f"Reads: {spec}, split {split}" for split in splits or splits_of(spec)]
+    read, unread = _read(spec, splits, unlisted)
+    lines = [line for data in read.values() for line in data_lines(data)]
+    lines += [f"Not read: split {split}: {reason}" for split, reason in unread.items()]
     if images:
-        lines.append("Opens every image")
+        lines.append("Opens: every image")
     if model:
         lines.append(f"Model: {model}, for its tokenizer")
     return [*lines, output_line(output)]
@@ -88,7 +93,8 @@ def check(
     summary = summarize(spec, read, unread, contents, too_long)
     write(_rendered(summary, form, line_width(output)), output)
     if form == "csv" or output != TERMINAL:
-        click.echo(_block([*_problems(summary), summary.verdict], ""), err=True, nl=False)
+        said = [*_problems(summary), *_notes(summary), summary.verdict]
+        click.echo(_block(said, ""), err=True, nl=False)
     if not summary.usable:
         raise click.exceptions.Exit(UNUSABLE)
 
@@ -102,7 +108,7 @@ def _read(
 
     read, unread = {}, {}
     with closing(Progress()) as progress:
-        for split in splits or splits_of(spec):
+        for split in dict.fromkeys(splits or splits_of(spec)):
             try:
                 read[split] = load_dataset(spec, split, unlisted, progress)
             except BadData as error:
@@ -126,7 +132,7 @@ def _over_long(
 
 def _rendered(summary: "Summary", form: str, width: int) -> str:
     """The whole answer."""
-    from ccr_diag.data.summary import CLASS_COLUMNS, as_dict, class_rows, notes, tables
+    from ccr_diag.data.summary import CLASS_COLUMNS, as_dict, class_rows, tables
     from ccr_diag.report_layout import as_csv, as_json, lay_out
 
     if form == "json":
@@ -134,9 +140,17 @@ def _rendered(summary: "Summary", form: str, width: int) -> str:
     if form == "csv":
         return as_csv([CLASS_COLUMNS, *class_rows(summary)])
     before = _problems(summary)
-    after = [*(f"Note: {note}" for note in notes(summary)), summary.verdict]
+    said = _notes(summary)
+    ends = ENDS if form == "text" else None  # read by people; the others hold every class
+    n_classes = len(next(iter(summary.splits.values())).class_names)
+    if ends is not None and n_classes > 2 * ends:
+        said.insert(0, f"{2 * ends} of {n_classes:,} classes are shown; --format csv has all.")
     start = {"text": "", "markdown": "- ", "latex": "% "}[form]
-    parts = [_block(before, start), lay_out(tables(summary), form, width), _block(after, start)]
+    parts = [
+        _block(before, start),
+        lay_out(tables(summary, ends), form, width),
+        _block([*said, summary.verdict], start),
+    ]
     return "\n".join(part for part in parts if part)
 
 
@@ -146,6 +160,13 @@ def _problems(summary: "Summary") -> list[str]:
         f"{'Stops any run' if problem.stops else 'Problem'}: {' '.join(problem.text.splitlines())}"
         for problem in summary.problems
     ]
+
+
+def _notes(summary: "Summary") -> list[str]:
+    """One line each."""
+    from ccr_diag.data.summary import notes
+
+    return [f"Note: {note}" for note in notes(summary.splits.values())]
 
 
 def _block(lines: list[str], start: str) -> str:

@@ -14,6 +14,7 @@ from .progress import Progress
 
 if TYPE_CHECKING:
     from ccr_diag.arrays import Unlisted
+    from ccr_diag.data.dataset import MultiLabelDataset
 
 
 def plan(
@@ -25,13 +26,12 @@ def plan(
     overwrite: bool,
 ) -> list[str]:
     """The splits that are read, and the file."""
-    from ccr_diag.data import splits_of
-    from ccr_diag.data.conversion import writer_of
+    from ccr_diag.plan import data_lines
 
-    writer_of(output)
-    check_output(output, overwrite, [])
-    lines = [f"Reads: {spec}, split {split}" for split in splits or splits_of(spec)]
-    return [*lines, *["Opens every image"] * skip_unreadable, output_line(output)]
+    chosen, doubled = _read(spec, splits, unlisted, output, overwrite)
+    lines = [line for data in chosen for line in data_lines(data)]
+    lines += [f"Note: {_not_written(data)}" for data in doubled]
+    return [*lines, *["Opens: every image"] * skip_unreadable, output_line(output)]
 
 
 @command(plan)
@@ -63,18 +63,14 @@ def convert(
     ccr-diag data convert coco:/data/coco --output coco.parquet
     ccr-diag data convert cvat:annotations.xml --unlisted negative --output photos.csv
     """  # noqa: D301 (click wants the backspace itself)
-    from ccr_diag.data import load_dataset, splits_of
-    from ccr_diag.data.conversion import readable, without_unions, write_manifest, writer_of
+    from ccr_diag.data.conversion import readable, write_manifest
+    from ccr_diag.data.summary import notes
 
-    writer_of(output)
-    check_output(output, overwrite, [Path(spec.partition(":")[2])])
-    asked = splits or splits_of(spec)
-    with closing(Progress()) as progress:
-        read = [load_dataset(spec, split, unlisted, progress) for split in asked]
-    chosen = read if splits else without_unions(read)
-    for data in read:
-        if data.split not in [it.split for it in chosen]:
-            _note(f"Split {data.split} is not written: its images are those of other splits.")
+    chosen, doubled = _read(spec, splits, unlisted, output, overwrite)
+    for data in doubled:
+        _note(_not_written(data))
+    for note in notes(chosen):
+        _note(note)
     if skip_unreadable:
         with closing(Progress(unit="images")) as progress:
             opened = [readable(it, partial(progress, f"images of {it.split}")) for it in chosen]
@@ -85,6 +81,29 @@ def convert(
         _note(note)
     where = ", ".join(data.split for data in chosen)
     click.echo(f"Written: {output}, {sum(map(len, chosen)):,} images in {where}", err=True)
+
+
+def _read(
+    spec: str, splits: tuple[str, ...], unlisted: "Unlisted", output: Path, overwrite: bool
+) -> tuple[list["MultiLabelDataset"], list["MultiLabelDataset"]]:
+    """The splits that are written, and those whose images are those of others."""
+    from ccr_diag.data import load_dataset, splits_of
+    from ccr_diag.data.conversion import without_unions, writer_of
+
+    writer_of(output)
+    check_output(output, overwrite, [Path(spec.partition(":")[2])])
+    with closing(Progress()) as progress:
+        read = [
+            load_dataset(spec, split, unlisted, progress)
+            for split in dict.fromkeys(splits or splits_of(spec))
+        ]
+    chosen = read if splits else without_unions(read)
+    names = {data.split for data in chosen}
+    return chosen, [data for data in read if data.split not in names]
+
+
+def _not_written(data: "MultiLabelDataset") -> str:
+    return f"Split {data.split} is not written: its images are those of other splits."
 
 
 def _note(text: str) -> None:

@@ -103,4 +103,9 @@ def _asked(
             "A list is of images or of classes, but neither was asked for; add --shots, "
             "--class-split or --new-class."
         )
+    if not shots and (splits, config.seed) != (1, 1):
+        raise BadConfig(
+            "--seed and --splits are of lists of images, but none were asked for; add --shots."
+        )
+    config.replace(seed=config.seed + splits - 1)  # the last one is a seed too
     return config, names

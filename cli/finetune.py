@@ -8,7 +8,7 @@ from typing import Any
 import click
 from scipy.special import logit
 
-from ccr_diag.config import CHOICES, FinetuneConfig, config_from_dict
+from ccr_diag.config import CHOICES, FinetuneConfig, check_setting, config_from_dict
 
 from .answer import say_notes
 from .command import command
@@ -90,9 +90,17 @@ def setting_flags(command: Command) -> Command:
             type=str if many else kind,
             multiple=many,
             default=None,
+            callback=_checked,
             help=text if many else f"{text}  [default: {default!r}]",
         )(command)
     return command
+
+
+def _checked(context: click.Context, option: click.Parameter, value: Any) -> Any:
+    """What was given, if a run can have it: a file is then named by its line."""
+    if value is not None:
+        check_setting(option.name, value)
+    return value
 
 
 def given_config(flags: dict[str, Any]) -> FinetuneConfig:

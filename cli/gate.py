@@ -17,14 +17,22 @@ FAILED = 3
 def fail_if_option(command: Command) -> Command:
     """``--fail-if``."""
     return click.option(
-        "--fail-if", metavar="CONDITION", multiple=True,
+        "--fail-if", metavar="CONDITION", multiple=True, callback=_readable,
         help="Exit with 3 if it holds of a model: METRIC[@GROUP] OP NUMBER, as 'ece@tail>0.1', "
         "with numbers as in results.json, fractions (repeatable).",
     )(command)  # fmt: skip
 
 
+def _readable(
+    context: click.Context, option: click.Parameter, texts: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The texts, if they state conditions: a file is then named by its line."""
+    read_gate(texts)
+    return texts
+
+
 def read_gate(texts: Sequence[str]) -> list["Condition"]:
-    """The conditions; a wrong one is refused before any work."""
+    """The conditions that the texts state."""
     if not texts:
         return []
     from ccr_diag.gate import read_conditions

@@ -8,6 +8,7 @@ import errno
 import importlib
 import logging
 import traceback
+import warnings
 from typing import Any, NoReturn
 
 import click
@@ -131,5 +132,6 @@ def _show_log() -> None:
 
 def main() -> NoReturn:
     """The entry point of ``ccr-diag``."""
+    warnings.filterwarnings("ignore", module="PIL")  # damaged images are errors or are shown
     cli.main(prog_name="ccr-diag")
     raise SystemExit(0)

@@ -4,6 +4,7 @@ The command line imports nothing heavy to show its help: choices are written out
 holds them against the library's.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,16 @@ import click
 
 from ccr_diag.errors import nearest
 
-PATH = click.Path(path_type=Path)
+
+class UserPath(click.Path):
+    """A path, ``~`` being the home folder: no shell puts it there in a file, or after ``=``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path."""
+        return Path(os.path.expanduser(os.fsdecode(super().convert(value, param, ctx))))
+
+
+PATH = UserPath()
 PRESETS = ("textbook", "procal", "paper")
 UNLISTED = ("stated", "negative", "unknown")
 FORMATS = ("text", "markdown", "csv", "json", "latex")

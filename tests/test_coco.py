@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from coco_files import COCO, IDS, coco_content, write_coco, write_images, write_json
 
-from ccr_diag.data import DATASETS, load_dataset
+from ccr_diag.data import DATASETS, load_dataset, splits_of
 from ccr_diag.data.reading import CHUNK
 from ccr_diag.errors import BadData
 
@@ -150,6 +150,42 @@ def test_roboflow(tmp_path):
     assert data.image_ids == ("a_jpg.rf.1.jpg",)
 
 
+def test_the_supercategory_that_roboflow_lists_is_no_class(tmp_path):
+    write_images(tmp_path / "train", ["a.jpg"])
+    content = coco_content({"a.jpg": ["cat"]}, {"pets": 0, "cat": 1, "none": 2})
+    for category in content["categories"]:
+        category["supercategory"] = "none" if category["name"] == "pets" else "pets"
+    path = write_json(tmp_path / "train" / "_annotations.coco.json", content)
+    data = load_dataset(f"coco:{tmp_path}", "train")
+    assert data.class_names == ("cat", "none")
+    assert data.labels.tolist() == [[1, 0]]
+    assert "have in common, left out: 'pets'." in data.notes[0]
+    changed(path, lambda c: c["categories"][1].update(name="pets"))  # as the one above it
+    assert load_dataset(f"coco:{tmp_path}", "train").class_names == ("pets", "none")
+    changed(path, lambda c: [category.pop("supercategory") for category in c["categories"]])
+    refused(tmp_path, "2 of them have the name 'pets'", split="train")
+
+
+def test_spaces_round_names_do_not_reach_prompts(tmp_path):
+    path = write_coco(tmp_path, "val2017", VAL, FEW)
+    changed(path, lambda c: c["categories"][0].update(name=" stop  sign\n"))
+    assert load_dataset(f"coco:{tmp_path}", "val2017").class_names[2] == "stop sign"
+
+
+def test_a_mark_of_byte_order(tmp_path):
+    path = write_coco(tmp_path, "val2017", VAL, FEW)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(load_dataset(f"coco:{tmp_path}", "val2017")) == 4
+
+
+def test_the_home_folder(tmp_path, monkeypatch):
+    write_coco(tmp_path / "coco", "val2017", VAL, FEW)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert splits_of("coco:~/coco") == ("val2017",)
+    assert load_dataset("coco:~/coco", "val2017").name == "coco:coco"
+
+
 def test_labels_without_boxes(tmp_path):
     path = write_coco(tmp_path, "train", VAL, FEW)
 
@@ -242,9 +278,13 @@ def test_own_classes_of_coco_need_no_other_file(tmp_path):
         (lambda c: c.update(images={}), ["array", "$.images"]),
         (lambda c: c.update(categories=[]), ["lists none"]),
         (lambda c: c.update(annotations=[]), ["needs annotations", "public"]),
-        (lambda c: c["categories"][1].update(name="DOG"), ["category name", "'dog' 2 times"]),
-        (lambda c: c["categories"][1].update(id=18), ["category id", "18 2 times"]),
-        (lambda c: c["categories"][1].update(name=" "), ["name is empty"]),
+        (lambda c: c["categories"][1].update(name="DOG"), ["'DOG' and 'dog' differ only in case"]),
+        (lambda c: c["categories"][1].update(id=18), ["2 of them have the id 18;"]),
+        (lambda c: c["categories"][1].update(name=" "), ["empty name"]),
+        (lambda c: c["categories"][1].update(name="dog"), ["2 of them have the name 'dog';"]),
+        (lambda c: c["categories"][1].update(name="Stop  sign "), ["'Stop sign'", "differ only"]),
+        (lambda c: c["images"][1].update(file_name="a" * 300), ["1 of 4", "aaa"]),
+        (lambda c: c["annotations"][1].update(area=float("nan")), ["JSON", "anew without NaN."]),
         (lambda c: c["images"][1].update(id=139), ["139", "'000000000042.jpg'"]),
         (lambda c: c["images"][1].update(file_name="../x.jpg"), ["'../x.jpg'"]),
         (lambda c: c["images"][1].update(file_name="gone.jpg"), ["1 of 4", "gone.jpg"]),
@@ -258,7 +298,13 @@ def test_broken_rules(tmp_path, change, parts):
 
 @pytest.mark.parametrize(
     ("content", "part"),
-    [(b"[]", "object"), (b"", "cut off at byte 0"), (b'{"images": [}', "JSON"), (b"\xff", "JSON")],
+    [
+        (b"[]", "object"),
+        (b"", "cut off at byte 0"),
+        (b'{"images": [}', "JSON"),
+        (b"\xff", "JSON"),
+        (b'{"info": ' + b"[" * 9999, "recursion"),
+    ],
 )
 def test_no_file_of_coco(tmp_path, content, part):
     path = write_coco(tmp_path, "val2017", VAL, FEW)
@@ -266,13 +312,14 @@ def test_no_file_of_coco(tmp_path, content, part):
     refused(tmp_path, path, part)
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.999])
-def test_a_file_that_is_cut_off(tmp_path, share):
-    path = write_coco(tmp_path, "val2017", VAL, FEW)
+def test_a_file_that_is_cut_off_anywhere(tmp_path):
+    path = write_coco(tmp_path, "val2017", {"é.jpg": ["dog"]}, {"dog": 18})
     whole = path.read_bytes()
-    kept = int(len(whole) * share)
-    path.write_bytes(whole[:kept])
-    refused(tmp_path, path, f"cut off at byte {kept};", "download it again")
+    area, accent = whole.index(b"8.9375"), whole.index(rb"\u00e9")
+    numbers_and_texts = {*range(area, area + 6), *range(accent, accent + 6)}
+    for kept in {*range(0, len(whole), 50), *numbers_and_texts, len(whole) - 1}:
+        path.write_bytes(whole[:kept])
+        refused(tmp_path, path, f"cut off at byte {kept};", "download it again")
 
 
 def test_missing_folders(tmp_path):

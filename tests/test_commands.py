@@ -137,7 +137,10 @@ def test_a_config_file_gives_the_run_it_came_from(ccr, own, tmp_path):
 @pytest.mark.parametrize(
     ("args", "text"),
     [
-        (["finetune", "--data", "manifest:none.csv"], "Error: A manifest must be a readable file"),
+        (
+            ["finetune", "--data", "manifest:none.csv"],
+            "Error: A manifest must be a file, but none.csv is not there",
+        ),
         (["finetune", "--data", "scene"], "did you mean 'scenes'?"),
         (["finetune", "--new-class", "dgo"], "'dgo' is none; did you mean"),
         (["finetune", "--lambda", "-1"], "Error: lambda must be a finite number"),

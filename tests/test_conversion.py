@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import formats
 import numpy as np
 import pytest
+from PIL import Image
 from test_dataset import dataset
 
 from ccr_diag.data import load_dataset, load_declared, splits_of
@@ -230,13 +232,29 @@ def test_other_names_and_archives_are_refused_before_any_reading(ccr, tmp_path):
         write_manifest(tmp_path / "all.txt", [])
 
 
+def test_parquet_without_pyarrow_is_refused_before_any_reading(ccr, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    result = ccr("data", "convert", "coco:/nowhere", "-o", tmp_path / "all.parquet")
+    assert result.exit_code == 2
+    assert "needs pyarrow, which is not installed" in result.stderr
+
+
+def test_what_was_met_is_told_and_a_split_asked_for_twice_is_written_once(ccr, tmp_path):
+    for name in "ab":
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{name}.png")
+    (tmp_path / "own.csv").write_text("image,labels\na.png,cat;cat\nb.png,dog\n")
+    asked = ["data", "convert", f"manifest:{tmp_path / 'own.csv'}", "--unlisted", "negative"]
+    result = ccr(*asked, "--split", "train", "--split", "train", "-o", tmp_path / "all.csv")
+    assert "Note: train: 1 class names that a row repeats count once." in result.stderr
+    assert result.stderr.endswith("2 images in train\n")
+    assert len((tmp_path / "all.csv").read_text().splitlines()) == 3
+
+
 def test_the_dry_run_writes_nothing(ccr, read, tmp_path):
     spec, _ = read("COCO")
     flags = ["-o", tmp_path / "all.csv", "--skip-unreadable", "--dry-run"]
     result = ccr("data", "convert", spec, *flags)
-    assert result.stdout.splitlines() == [
-        f"Reads: {spec}, split train",
-        "Opens every image",
-        f"Writes: {tmp_path / 'all.csv'}",
-    ]
+    first, *_, opens, writes = result.stdout.splitlines()
+    assert first == "Data: coco:data, split train: 20 images, 8 classes"
+    assert (opens, writes) == ("Opens: every image", f"Writes: {tmp_path / 'all.csv'}")
     assert not list(tmp_path.iterdir())

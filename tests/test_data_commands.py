@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import tomllib
 
 import numpy as np
@@ -47,13 +48,29 @@ def test_check_says_problems_first_and_a_verdict_last(ccr, own):
     result = ccr("data", "check", own(*ROWS), "--unlisted", "negative")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0] == "Problem: Classes 'hot dog' and 'hot_dog' have the same prompt."
+    assert lines[0] == "Problem: Classes have the same prompt: 'hot dog' and 'hot_dog'."
     assert lines[1] == "Problem: 3 classes of 3 are in no image of test: cat, hot dog, hot_dog."
     assert lines[2] == ""
     assert lines[-1] == "Usable: 2 problems found, and no image was opened."
     assert any(line.split()[:4] == ["train", "2", "4", "2"] for line in lines)
-    assert ["group", "tail", "tail", "tail"] in [line.split() for line in lines]
-    assert ["train", "present", "2", "1", "1"] in [line.split() for line in lines]
+    header = "class prompt group train + train - test + test -"
+    assert header.split() in [line.split() for line in lines]
+    assert ["hot_dog", "hot", "dog", "tail", "1", "1", "0", "1"] in [line.split() for line in lines]
+    title = " ".join(lines[3:5])
+    assert ": 3 classes: 0 head, 0 medium, 3 tail, by their images in train" in title
+
+
+def test_check_shows_people_the_ends_of_many_classes_and_programs_all(ccr, own):
+    asked = ["data", "check", own(("a.png", ";".join(f"c{i}" for i in range(101)), "train"))]
+    text = ccr(*asked, "--unlisted", "negative").stdout.splitlines()
+    assert text[-2:] == [
+        "100 of 101 classes are shown; --format csv has all.",
+        "Usable: no problem found, and no image was opened.",
+    ]
+    assert sum(line.startswith("c") and "head" not in line for line in text) == 101  # and a header
+    for form in ("csv", "markdown"):
+        said = ccr(*asked, "--unlisted", "negative", "--format", form).stdout
+        assert all(re.search(rf"\bc{i}\b", said) for i in range(101))
 
 
 def test_check_opens_images_where_asked(ccr, own, tmp_path):
@@ -124,13 +141,9 @@ def test_check_of_a_model_finds_names_that_its_prompts_cannot_hold(ccr, own, tin
 
 def test_check_and_split_say_what_they_would_do(ccr, own, tmp_path):
     name = own(*ROWS)
-    result = ccr("data", "check", name, "--images", "--dry-run")
-    assert result.stdout.splitlines() == [
-        f"Reads: {name}, split train",
-        f"Reads: {name}, split test",
-        "Opens every image",
-        "Writes: to the terminal",
-    ]
+    declared = ["--unlisted", "negative"]
+    result = ccr("data", "check", name, *declared, "--images", "--dry-run")
+    assert result.stdout.splitlines()[-2:] == ["Opens: every image", "Writes: to the terminal"]
     flags = ["--unlisted", "negative", "--shots", 1, "--splits", 2, "-o", tmp_path / "lists"]
     result = ccr("data", "split", name, *flags, "--dry-run")
     assert f"Writes: {tmp_path / 'lists' / 'shots-1-seed-2.txt'}" in result.stdout
@@ -152,7 +165,7 @@ def test_shots_are_those_that_finetune_draws(ccr, drawn_data, tmp_path):
         rows = drawn_rows(labels, 3, seed)
         np.testing.assert_array_equal(listed_rows(path, "toy", train.image_ids), rows)
         header, counts, *ids = path.read_text().splitlines()
-        assert header.endswith(f"--split train --shots 3 --seed {seed}")
+        assert header.endswith(f", split train: 3 of each of 3 base classes, seed {seed}")
         got = class_counts(labels[rows]).tolist()
         assert counts == (
             f"# {len(rows)} images; blue square {got[0]}, green square {got[1]}, "
@@ -180,6 +193,12 @@ def test_split_needs_to_be_asked_for_something(ccr, drawn_data):
     result = ccr("data", "split", drawn_data)
     assert result.exit_code == 2
     assert "A list is of images or of classes, but neither was asked for" in result.stderr
+    for flags in (["--seed", 2], ["--splits", 2]):
+        result = ccr("data", "split", drawn_data, "--new-class", "grey square", *flags)
+        assert result.exit_code == 2
+        assert "--seed and --splits are of lists of images, but none were asked" in result.stderr
+    beyond = ccr("data", "split", drawn_data, "--shots", 1, "--seed", 2**31 - 1, "--splits", 2)
+    assert (beyond.exit_code, "seed must lie in 0" in beyond.stderr) == (2, True)
 
 
 @pytest.fixture

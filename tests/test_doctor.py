@@ -21,6 +21,7 @@ import torch
 from huggingface_hub import constants
 
 import ccr_diag
+from ccr_diag import hub as hub_module
 from ccr_diag import machine
 
 GIB = 2**30
@@ -294,25 +295,28 @@ def test_a_hub_that_answers(ccr, hub, monkeypatch):
         "named."
     )
     monkeypatch.setattr(Hub, "status", 403)
-    assert machine.examine()["hub"]["unreachable"] == "Forbidden"
+    assert machine.examine()["hub"]["unreachable"] == "HTTP status 403"
 
 
 def test_a_hub_that_must_not_be_asked_is_not(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(machine, "urlopen", pytest.fail)
+    monkeypatch.setattr(hub_module, "get_session", pytest.fail)
     assert machine.examine()["hub"]["unreachable"] == "HF_HUB_OFFLINE is set"
 
 
 def test_a_hub_that_is_silent_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(machine, "PATIENCE", 0.05)
     over = threading.Event()
-    monkeypatch.setattr(machine, "urlopen", lambda *args, **kwargs: over.wait(5))  # a lookup
+
+    def looked_up(*args, **kwargs):
+        over.wait(5)
+        raise TimeoutError
+
+    monkeypatch.setattr(hub_module, "get_session", lambda: SimpleNamespace(head=looked_up))
     start = time.monotonic()
-    question = machine.Question("http://hub.invalid")
+    question = hub_module.Question("http://hub.invalid", 0.05)
     assert question.answer() == "no answer in 0.05 s"
     assert 0.05 <= time.monotonic() - start < 1
-    monkeypatch.setattr(machine, "PATIENCE", 0.2)
-    question = machine.Question("http://hub.invalid")
+    question = hub_module.Question("http://hub.invalid", 0.2)
     time.sleep(0.2)  # what else there is to do
     start = time.monotonic()
     assert question.answer() == "no answer in 0.2 s"
@@ -320,6 +324,20 @@ def test_a_hub_that_is_silent_is_not_waited_for(monkeypatch):
     over.set()
 
 
+def test_a_hub_that_refuses_its_front_page_may_have_files(hub, monkeypatch):
+    monkeypatch.setattr(Hub, "status", 404)
+    with hub_module.without_waiting() as silence:
+        assert not silence
+        assert not constants.HF_HUB_OFFLINE
+
+
+def test_a_silent_hub_is_not_asked_for_files():
+    with hub_module.without_waiting() as silence:
+        assert "refused" in silence
+        assert constants.HF_HUB_OFFLINE
+    assert not constants.HF_HUB_OFFLINE
+
+
 def test_an_address_that_is_none_is_said(monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "hub.example")
-    assert machine.examine()["hub"]["unreachable"].startswith("unknown url type")
+    assert machine.examine()["hub"]["unreachable"].startswith("Request URL is missing")

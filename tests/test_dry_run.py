@@ -57,8 +57,10 @@ CALLS = {
         ["split train: 48 images, 4 classes", "Groups: ", "Examples: ", "Memory: ", "Time: ",
          "Writes: run/split-1, run/split-2"],
     ),
-    ("data", "check"): (["{data}"], ["split train\n", "Writes: to the terminal"]),
-    ("data", "convert"): (["{data}", "-o", "all.parquet"], ["split train\n", "all.parquet"]),
+    ("data", "check"): (["{data}"], ["split train: 48 images", "Writes: to the terminal"]),
+    ("data", "convert"): (
+        ["{data}", "-o", "all.parquet"], ["split train: 48 images", "all.parquet"],
+    ),
     ("data", "split"): (["{data}", "--shots", 2, "-o", "lists"], ["lists"]),
     ("embed",): (
         ["--data", "{data}", "--model", "{clip}"],
@@ -190,6 +192,8 @@ BAD = [
     ("embed", ["--data", "{data}", "--model", "VIT"]),
     ("embed", ["--data", "{data}", "--model", "ViT-B-16"]),
     ("demo", ["-o", "full"]),
+    ("data check", ["manifest:undeclared.csv"]),
+    ("data convert", ["manifest:undeclared.csv", "-o", "m.parquet"]),
 ]
 
 
@@ -201,6 +205,7 @@ def test_bad_input_is_the_same_error(
     (tmp_path / "full").mkdir()
     for name in ("full/mine.txt", "empty.npz", "a.txt"):
         (tmp_path / name).write_text("" if "empty" in name else "mine")
+    (tmp_path / "undeclared.csv").write_text("image,labels\na.png,cat\n")
     args = [str(word).format(made=made, data=drawn_data) for word in args]
     args += (
         ["--model", tiny_clip] if words in ("finetune", "embed") and "--model" not in args else []
@@ -246,8 +251,8 @@ def test_time_is_told_where_a_rate_is_known(tiny_clip, tmp_path, monkeypatch):
     weights = Path(tiny_clip.removeprefix("local-dir:")) / "open_clip_model.safetensors"
     assert f"; weights of {size(weights.stat().st_size)} are not loaded" in model
     assert (
-        memory == f"Memory: {size(1200 * (16 * 4 + 4 * 5))} for features, scores and labels, "
-        "beside the model"
+        memory == f"Memory: {size(1200 * (16 * 4 + 4 * 5))} for features, scores and labels; "
+        "the model and its work on a batch come on top"
     )
     assert time.startswith("Time: not known for 1,200 images")
     record_rate(tiny_clip, "cpu", "fp32", 10.0)

@@ -15,7 +15,9 @@ import pytest
 from ccr_diag.backbone import Backbone
 from ccr_diag.config import CHOICES
 from ccr_diag.data import load_dataset
+from ccr_diag.errors import BadData
 from ccr_diag.features import FLOATS, image_features, local_features
+from ccr_diag.measuring import read_features
 
 
 @pytest.fixture
@@ -141,6 +143,20 @@ def test_analyze_takes_the_file_and_matches_images_by_id(embed, ccr, drawn_data,
     assert f"lacks {ids[9]}; make it of the same images." in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (["a", "b"], r"must name each of its 3 rows in 'image_ids', but has an .* shape \(2,\)"),
+        ([["a"], ["b"], ["c"]], r"must name each of its 3 rows .* shape \(3, 1\) there"),
+        (["a", "b", "b"], r"must have every image id once, but has 'b' 2 times; make it anew"),
+    ],
+)
+def test_ids_that_do_not_name_rows_are_refused(ids, message, tmp_path):
+    np.savez(tmp_path / "f.npz", embeddings=np.eye(3), image_ids=np.array(ids))
+    with pytest.raises(BadData, match=message):
+        read_features(tmp_path / "f.npz", ["a"])
+
+
 def test_nobody_has_to_say_what_unlisted_classes_mean(embed, copied):
     with (copied / "images.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -159,8 +175,8 @@ def test_an_unreadable_image_is_one_error_that_names_it(embed, copied, encoded):
     done = embed("--split", "test", "--batch-size", 4, data=data)
     assert done.exit_code == 2
     assert done.stderr.splitlines()[-1] == (
-        f"Error: Image {copied / '60.png'} cannot be read (it is empty); replace it or take its "
-        "row out."
+        f"Error: Image {copied / '60.png'} cannot be read (it is empty); replace it, or leave "
+        "out all such images by `ccr-diag data convert --skip-unreadable`."
     )
     assert sum(encoded) == 12  # those before it, which are kept
     shutil.copy(copied / "61.png", copied / "60.png")

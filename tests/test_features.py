@@ -1,4 +1,6 @@
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -199,6 +201,29 @@ def test_rows_that_a_crash_left_as_zeros_are_made_anew_wherever_they_lie(
     assert file.read_bytes() == content
 
 
+@kinds
+def test_a_row_that_a_crash_left_half_written_is_made_anew(make, tiny_backbone, data, tmp_path):
+    first = make(tiny_backbone, data, cache=tmp_path, batch_size=6).clone()
+    (file,) = files(tmp_path, "global" if make is image_features else "local")
+    content = file.read_bytes()
+    file.write_bytes(content[:-20] + bytes(20))  # less than one vector
+    again = make(tiny_backbone, data, cache=tmp_path, batch_size=6)
+    assert torch.equal(again, first)
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), 0.0])
+def test_a_model_that_gives_no_unit_vectors_is_refused(
+    wrong, tiny_backbone, data, tmp_path, monkeypatch
+):
+    made = torch.full((24, 16), 1 / 4)
+    made[1] = wrong
+    monkeypatch.setattr(type(tiny_backbone), "encode_images", lambda backbone, images: made)
+    with pytest.raises(RunFailed, match=rf"gives image {data.image_ids[1]} some that are zero or"):
+        image_features(tiny_backbone, data, cache=tmp_path)
+    assert files(tmp_path, "global") == []
+
+
 def test_local_features_are_the_backbones_in_order_whatever_the_batch(
     tiny_backbone, data, tmp_path
 ):
@@ -387,6 +412,31 @@ def test_the_size_is_announced_and_what_does_not_fit_is_refused(
     assert "24 × 5 × 16 float16 numbers, 0.0 MiB, go to the cache in" in caplog.text
 
 
+def test_a_disk_that_fills_up_is_one_sentence_and_what_is_done_is_kept(
+    tiny_backbone, opened, tmp_path
+):
+    watched, numbers = opened
+    image_features(tiny_backbone, watched, cache=tmp_path / "whole", batch_size=6)
+    full = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (128 + 15 * 16 * 4, full[1][1]))  # 15 rows of 24
+    try:
+        with pytest.raises(RunFailed) as error:
+            image_features(tiny_backbone, watched, cache=tmp_path, batch_size=6)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, full[1])
+        signal.signal(signal.SIGXFSZ, full[0])
+    (file,) = files(tmp_path, "global")
+    assert str(error.value) == (
+        f"Features must go to the cache, but {file} cannot be written (File too large); free some "
+        "space or choose another CCR_DIAG_CACHE, and run the same command again: what is done is "
+        "kept."
+    )
+    numbers.clear()
+    image_features(tiny_backbone, watched, cache=tmp_path, batch_size=6)
+    assert sorted(numbers) == list(range(12, 24))
+    assert contents(tmp_path) == contents(tmp_path / "whole")
+
+
 def test_half_precision_is_what_was_stored_the_first_time_as_later(tiny_backbone, opened, tmp_path):
     watched, numbers = opened
     full = image_features(tiny_backbone, watched, cache=tmp_path)
@@ -457,7 +507,7 @@ def test_the_first_unreadable_image_is_named_and_what_was_done_is_kept(
             tiny_backbone, replace(data, open_image=opened), cache=tmp_path, batch_size=5
         )
     assert len(np.load(*files(tmp_path, "global"))) == 10
-    with pytest.raises(BadData, match=r"^Image 2 cannot be read: gone\.$"):
+    with pytest.raises(BadData, match=r"^Image 2 .*: gone; replace it, or leave out"):
         image_features(tiny_backbone, broken(data, {2, 3}), cache=tmp_path)
 
 
@@ -521,5 +571,9 @@ def test_rates_are_remembered_by_model_device_and_precision(tiny_backbone, data,
     assert known_rate("m", "cuda", "amp_bf16", cache=tmp_path / "b") == 812.3
     assert known_rate("m", "cpu", "amp_bf16", cache=tmp_path / "b") is None
     assert known_rate(tiny_backbone.name, "cpu", cache=tmp_path / "b") == rate
-    (tmp_path / "b" / "rates.json").write_text("[1")
+    rates = tmp_path / "b" / "rates.json"
+    rates.write_text("[1")
     assert known_rate("m", "cuda", "amp_bf16", cache=tmp_path / "b") is None
+    rates.unlink()
+    rates.mkdir()
+    record_rate("m", "cuda", "amp_bf16", 812.34, cache=tmp_path / "b")  # goes without

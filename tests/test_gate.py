@@ -44,6 +44,7 @@ def test_a_name_without_its_view_is_the_positive_one_or_else_of_decisions():
         "ece": "ece_positive", "ace": "ace_positive", "mce": "mce_positive",
         "mce_weighted": "mce_weighted_positive", "smece": "smece_positive",
         "piece": "piece_decision", "map": "map", "ece_decision": "ece_decision",
+        "mAP": "map", "ECE": "ece_positive", "signed-error": "signed_error",
     }  # fmt: skip
     for name, meant in short.items():
         assert one(f"{name}>0.1").metric == meant

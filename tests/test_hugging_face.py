@@ -111,7 +111,8 @@ def test_columns_that_could_both_be_meant(tmp_path):
         load_dataset(f"hf:{tmp_path / 'two'}", "all", "negative")
     assert str(error.value) == (
         f"hf:{tmp_path / 'two'} must have one column that is a list of class labels or of text, "
-        "but has 2 (labels, tags); its columns are image: Image, labels: List, tags: List."
+        "but has 2 (labels, tags); its columns are image: Image(mode=None, decode=True), "
+        "labels: List(Value('string')), tags: List(Value('string'))."
     )
     one.remove_columns(["labels", "tags"]).save_to_disk(tmp_path / "none")
     with pytest.raises(BadData, match="but has 0; its columns are image: Image"):

@@ -121,10 +121,7 @@ def test_numbers_without_a_known_white_are_refused(array, reason, tmp_path):
     path = saved(tmp_path / "x.tif", Image.fromarray(array))
     with pytest.raises(BadData) as error:
         open_rgb(path)
-    assert (
-        str(error.value)
-        == f"Image {path} cannot be read ({reason}); replace it or take its row out."
-    )
+    assert str(error.value) == f"Image {path} cannot be read ({reason})."
 
 
 def test_inverted_cmyk_of_a_jpeg_is_turned_right(tmp_path):
@@ -214,12 +211,27 @@ def damaged(folder, how):
 )
 def test_what_is_no_whole_image_is_named_in_one_sentence(how, reason, tmp_path):
     path = damaged(tmp_path, how)
-    text = rf"^Image {path} cannot be read \({reason}\); replace it or take its row out\.$"
+    text = rf"^Image {path} cannot be read \({reason}\)\.$"
     with pytest.raises(BadData, match=text):
         ImageFiles((path,)).open(0)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of tags
+def test_a_pipe_is_no_image_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.jpg")
+    images = ImageFiles((tmp_path / "x.jpg",))
+    for read in (images.open, images.digest):
+        with pytest.raises(BadData, match=r"cannot be read \(Not a file\)\.$"):
+            read(0)
+
+
+def test_what_pillow_warns_of_is_bad_data_where_warnings_are_errors(tmp_path):
+    path = saved(tmp_path / "x.tif", picture(), compression="tiff_lzw")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(BadData, match=r"cannot be read \("):
+        open_rgb(path)
+
+
 def test_any_damage_is_bad_data_or_a_picture(tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / "x"
@@ -574,5 +586,5 @@ def test_threads_and_memos_share_a_table(memo, tmp_path):
 def test_digests_of_image_files_are_of_their_bytes(tmp_path):
     path = saved(tmp_path / "x.png", picture())
     assert ImageFiles((path,)).digest(0) == file_digest(path) == sha256(path)
-    with pytest.raises(BadData, match=rf"^Image {tmp_path / 'no'} cannot be read: No such file"):
+    with pytest.raises(BadData, match=rf"^Image {tmp_path / 'no'} cannot be read \(No such file"):
         ImageFiles((Path(tmp_path / "no"),)).digest(0)

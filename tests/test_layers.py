@@ -46,6 +46,7 @@ WAIST = (
     "ccr_diag/calibrators/",
     "ccr_diag/checks.py",
     "ccr_diag/comparing.py",
+    "ccr_diag/data/",  # before the predictions, and without torch all the same
     "ccr_diag/effects.py",
     "ccr_diag/embeddings.py",
     "ccr_diag/findings.py",

@@ -272,8 +272,8 @@ class TestTables:
         [
             (
                 "image,cat,x\ndata/0.png,1,0\ndata/1.png,2,0\n",
-                "t.csv line 3 must hold 1, 0, -1 or nothing in the column of a class, but 'cat' "
-                "holds '2'; take out columns that are no class.",
+                "t.csv needs columns image and labels, or a column of 1, 0, -1 or nothing for each "
+                "class, but line 3 holds '2' in 'cat'; take out columns that are no class.",
             ),
             (
                 "image_name,tags\ntrain_0,haze primary\n",
@@ -365,14 +365,14 @@ class TestJson:
             ),
             (
                 [{"image": "data/0.png", "labels": ["cat", ""]}],
-                "t.json record 1 has an empty name or something other than a name in column "
+                "t.json record 1 has an empty name or something other than a name in "
                 '\'labels\': ["cat", ""]; list names, as in ["cat", "dog"].',
             ),
             (
                 [{"image": None, "labels": []}],
                 "t.json record 1 must hold text in 'image', but holds null.",
             ),
-            (["x"], 't.json record 1 must be an object with image and labels: "x".'),
+            (["x"], 't.json record 1 must be an object with image and labels, but is "x".'),
             (
                 [
                     {"image": "data/0.png", "labels": ["a"], "split": "train"},
@@ -382,7 +382,7 @@ class TestJson:
             ),
             (
                 [{"image": "data/0.png", "labels": ["a"], "Negative": ["b"]}],
-                "t.json has a column 'Negative', which is too like 'negatives' to be ignored; call "
+                "t.json has 'Negative', which is too like 'negatives' to be ignored; call "
                 "it 'negatives' if it is that, or something else if it is not.",
             ),
             (
@@ -582,14 +582,14 @@ class TestParquet:
             (
                 None,
                 {"labels": ["a", "b"]},
-                "t.parquet must hold a list in column 'labels', but it is of type string; write "
-                "names as a list of text.",
+                "t.parquet must hold a list of names or of class numbers in column 'labels', but "
+                "it is of type string; write names as a list of text.",
             ),
             (
                 None,
                 {"tags": [["a"], ["b"]]},
-                "t.parquet needs columns image and labels, but 'labels' is not among them: image, "
-                "tags; call 'tags' 'labels'.",
+                "t.parquet needs image and labels, but 'labels' is not in it: image, tags; "
+                "call 'tags' 'labels'.",
             ),
             (
                 None,
@@ -628,7 +628,7 @@ class TestParquet:
     def test_other_files(self, shared):
         path = put(shared, "t.parquet", "PAR1 and no more")
         assert refusal(path).startswith("t.parquet must be a whole Parquet file, but is damaged (")
-        assert refusal(shared / "none.parquet").startswith("A manifest must be a readable file")
+        assert refusal(shared / "none.parquet").endswith("none.parquet is not there.")
 
     def test_images_of_hugging_face(self, shared):
         stored = pa.array([{"bytes": b"", "path": "x"}])
@@ -638,7 +638,7 @@ class TestParquet:
     def test_without_pyarrow(self, shared, monkeypatch):
         monkeypatch.setitem(sys.modules, "pyarrow", None)
         with pytest.raises(MissingExtra, match=r"pip install \"ccr-diag\[parquet\]\""):
-            load(shared / "x.parquet")
+            load(put(shared, "x.parquet", ""))
 
     def test_sliced_and_many_batches(self, shared, monkeypatch):
         monkeypatch.setattr("ccr_diag.data.manifests.parquet.BATCH", 3)
@@ -726,3 +726,71 @@ def test_csv_of_other_programs(shared):
             [["image", "labels"], ["data/0.png", "a;b"], ["data/1.png", ""]]
         )
     assert load(path).labels.tolist() == [[1, 1], [0, 0]]
+
+
+A, B = IMAGES[:2]
+
+
+def test_cells_of_pandas_and_of_decimal_commas(shared):
+    for text in (
+        f"image,cat,dog\n{A},True,False\n{B},False,True\n",
+        f"image;cat;dog\n{A};1,0;0,0\n{B};0,0;1,0\n",
+    ):
+        assert load(put(shared, "t.csv", text), "stated").labels.tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"image,labels\n{A},cat\0\n", "line 2 must be UTF-8 text, but holds NUL"),
+        (f"image,cat,\n{A},1,\n", "column 3 has no name"),
+        (f"image,label,negatives\n{A},cat,dog\n", "'negatives' has no place"),
+        (f"image,label,confidence\n{A},cat,0\n", "call 'confidence' 'value'"),
+        (f"Image,Labels\n{A},cat\n", "call 'Image' 'image'"),
+        (f'image,labels,caption\n{A},a,"x\ny"\n{A},b,z\n', "on lines 2 and 4"),
+        (f'image,labels\n{A},a\n\n{B},"b\n', "line 4 must hold fields"),
+    ],
+)
+def test_what_a_table_would_lose_or_misplace(shared, text, expected):
+    assert expected in refusal(put(shared, "t.csv", text))
+
+
+def test_vectors_are_not_read_as_class_numbers(shared):
+    vectors = [[1, 0, 0], [0, 1, 1]]
+    path = write_parquet(shared / "t.parquet", stated(), image=[A, B], labels=vectors)
+    assert "has a 0 or 1 for each of the 3" in refusal(path, "stated")
+    ram = {"images": [[A, [1, 0, 0]]], "classes": list(NAMES)}
+    assert "has a 0 or 1 for each of the 3" in refusal(put(shared, "t.json", ram))
+
+
+@pytest.mark.parametrize("labels", [[[True, False]], [[{"label": "cat"}]]])
+def test_parquet_of_other_elements(shared, labels):
+    path = write_parquet(shared / "t.parquet", stated(), image=[A], labels=labels)
+    assert "must hold a list of names or of class numbers" in refusal(path, "stated")
+
+
+@pytest.mark.parametrize("key", [{"class_ids": 5}, {"new": ["zebra"]}])
+def test_metadata_that_are_wrong(shared, key):
+    path = write_parquet(shared / "t.parquet", stated() | key, image=[A], labels=[["cat"]])
+    assert "write it again" in refusal(path, "stated")
+
+
+def test_half_a_character(shared):
+    path = shared / "t.jsonl"
+    path.write_text(f'{{"image": "{A}", "labels": ["a\\ud800"]}}\n')
+    assert "half of a character" in refusal(path)
+
+
+def test_answers_of_other_kinds_are_noted(shared):
+    box = {"type": "rectanglelabels", "value": {}}
+    choice = {"type": "choices", "value": {"choices": ["cat"]}}
+    tasks = [
+        {
+            "data": {"image": "/data/local-files/?d=data%2F0.png"},
+            "annotations": [{"result": [box, choice]}],
+        },
+        {"data": {"image": B}, "annotations": [{"result": None}]},
+    ]
+    data = load(put(shared, "t.json", tasks))
+    assert data.labels.tolist() == [[1], [0]]
+    assert data.notes == ("Choices are read, and rectanglelabels are not.",)

@@ -283,7 +283,7 @@ def test_bad_class_descriptions(six, content, said):
 def test_missing_places(six, tmp_path):
     assert message(tmp_path / "no").startswith("openimages needs a folder, but DIR is none; get")
     assert "needs its folder, as in openimages:/data" in message("")
-    assert "needs labels like train-annotations-human-imagelabels-boxable.csv" in message(tmp_path)
+    assert "needs labels like train-annotations-human-imagelabels.csv" in message(tmp_path)
     assert "has no labels of a split 'tarin'; did you mean 'train'?" in message(six, "tarin")
     (six / "oidv6-class-descriptions.csv").rename(six / "kept")
     assert "needs the names of its classes, class-descriptions.csv or" in message(six)

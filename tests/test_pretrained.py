@@ -4,6 +4,7 @@ import json
 import shutil
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import open_clip
 import pytest
@@ -14,12 +15,12 @@ from safetensors.torch import load_file, save_file
 from tiny import write_as_file, write_biased_clip, write_tiny_clip, write_tower
 
 from ccr_diag import pretrained as module
-from ccr_diag.backbone import available_weights, load_backbone, offline
+from ccr_diag.backbone import load_backbone
 from ccr_diag.errors import BadConfig, MissingExtra
-from ccr_diag.pretrained import find_pretrained
+from ccr_diag.pretrained import available_weights, find_pretrained
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
-INCEPTION = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", "squash")
+INCEPTION = ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5], "bicubic", "squash")
 
 
 @pytest.fixture
@@ -110,7 +111,8 @@ def test_a_folder_without_preprocessing(folder, settings):
     change(folder, preprocess_cfg=settings)
     assert refused(f"local-dir:{folder}") == (
         f"Preprocessing must come with the weights, but {str(folder / CONFIG)!r} has no "
-        "preprocess_cfg with mean and std; add those that the model was trained with."
+        "preprocess_cfg with mean and std of three channels; add those that the model was trained "
+        "with."
     )
 
 
@@ -159,7 +161,7 @@ def test_a_pickle_is_not_run(folder, add, tmp_path):
 
     add("tiny", json.loads((folder / CONFIG).read_text())["model_cfg"], folder)
     torch.save({"a": Touch()}, folder / "w.pt")
-    assert "cannot be read so" in refused("tiny", folder / "w.pt")
+    assert "other things than tensors, which is never run" in refused("tiny", folder / "w.pt")
     assert not (tmp_path / "touched").exists()
 
 
@@ -204,15 +206,35 @@ def test_a_file_takes_the_preprocessing_that_all_weights_of_its_model_share(tmp_
 
 
 @pytest.mark.parametrize(
-    ("model", "why"), [("ViT-L-14", "differ in theirs"), ("ViT-S-16", "are none")]
+    ("model", "why", "of"),
+    [
+        ("ViT-L-14", "differ in theirs", "ViT-L-14:laion400m_e31"),
+        ("ViT-S-16", "are none", "OpenAI's CLIP"),
+    ],
 )
-def test_a_file_without_preprocessing_is_refused(tmp_path, model, why):
+def test_a_file_without_preprocessing_is_told_what_to_write_where(tmp_path, model, why, of):
     file = write_some(tmp_path)
-    assert refused(model, file) == (
+    said = refused(model, file)
+    assert said.startswith(
         f"Preprocessing must come with the weights, but {file!r} has none with it and open_clip's "
-        f"weights of {model!r} {why}; put {CONFIG} with model_cfg and preprocess_cfg (mean, std, "
-        "interpolation, resize_mode) beside the file."
+        f"weights of {model!r} {why}; write that which they were trained with into "
+        f"{str(tmp_path / CONFIG)!r}, which for {of} is {{"
     )
+    (tmp_path / CONFIG).write_text(said[said.index("{") : -1])  # as it is told
+    assert find_pretrained(model, file).preprocess["mean"] == list(open_clip.OPENAI_DATASET_MEAN)
+
+
+def test_a_tags_weights_are_one_model_with_the_same_in_a_folder(hub, folder, add):
+    settings = json.loads((folder / CONFIG).read_text())["model_cfg"]
+    add("ViT-B-16-quickgelu", settings | {"quick_gelu": True}, folder)
+    cache(hub, "timm/vit_base_patch16_clip_224.openai", folder / WEIGHTS)
+    by_tag = load_backbone("ViT-B-16-quickgelu", "openai", "cpu")
+    preprocess = {
+        key: open_clip.get_pretrained_cfg("ViT-B-16-quickgelu", "openai")[key]
+        for key in ("mean", "std", "interpolation", "resize_mode")
+    }
+    change(folder, model_cfg=settings | {"quick_gelu": True}, preprocess_cfg=preprocess)
+    assert load_backbone(f"local-dir:{folder}", device="cpu").fingerprint == by_tag.fingerprint
 
 
 def test_settings_beside_the_file_come_first(folder):
@@ -282,10 +304,8 @@ def archive(folder):
 def test_openais_archives_have_their_activation_and_preprocessing(archive, tmp_path):
     alone = str(shutil.copy(archive, tmp_path / "alone.pt"))
     assert refused("ViT-B-16", alone).endswith("use --model ViT-B-16-quickgelu.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = find_pretrained("ViT-L-14-quickgelu", alone)
-    assert found.preprocess["mean"] == open_clip.OPENAI_DATASET_MEAN
+    found = find_pretrained("ViT-L-14-quickgelu", alone)  # in a dry run too, without a warning
+    assert found.preprocess["mean"] == list(open_clip.OPENAI_DATASET_MEAN)
     assert found.preprocess["resize_mode"] == "shortest"
     assert "weights of 'ViT-H-14-quickgelu' are none" in refused("ViT-H-14-quickgelu", alone)
 
@@ -317,8 +337,45 @@ def test_weights_that_cannot_be_fetched(hub, model, tag):
     assert "`ccr-diag doctor` tells" in said
 
 
+@pytest.mark.parametrize(
+    ("model", "tag"), [("ViT-B-32", "laion2b_s34b_b79k"), ("hf-hub:org/some", None)]
+)
+def test_a_hub_that_cannot_be_reached_is_asked_once(hub, monkeypatch, model, tag):
+    asked = []
+
+    def head(address, timeout):
+        asked.append(address)
+        raise OSError("no network")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://hub.invalid")
+    monkeypatch.setattr("ccr_diag.hub.get_session", lambda: SimpleNamespace(head=head))
+    assert "could not be fetched (no network)" in refused(model, tag)
+    assert asked == ["http://hub.invalid"]
+    assert not constants.HF_HUB_OFFLINE
+
+
+def test_weights_in_the_cache_need_no_hub(hub, folder, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(module, "without_waiting", pytest.fail)
+    cache(hub, "timm/vit_base_patch16_clip_224.openai", folder / WEIGHTS)
+    assert find_pretrained("ViT-B-16-quickgelu", "openai").weights.is_file()
+
+
+def test_a_tokenizer_that_cannot_be_fetched(hub, tmp_path):
+    said = refused("ViT-B-16-SigLIP", write_some(tmp_path))
+    assert said.startswith("The tokenizer of model 'ViT-B-16-SigLIP' could not be loaded (")
+    assert "run `hf download timm/ViT-B-16-SigLIP` and copy models--timm--ViT-B-16-SigLIP" in said
+
+
+def test_a_folder_without_its_tokenizer(hf):
+    (hf / "tokenizer.json").unlink()
+    said = refused(f"local-dir:{hf}")
+    assert said.startswith("The tokenizer of model 'local-dir:")
+    assert f"as transformers stores them, must be in {str(hf)!r}." in said
+
+
 def test_a_cached_repository_loads_without_a_network(hub, folder):
-    assert offline()
     snapshot = cache(hub, "org/some", folder / CONFIG, folder / WEIGHTS)
     by_hub = load_backbone("hf-hub:org/some", device="cpu")
     by_folder = load_backbone(f"local-dir:{folder}", device="cpu")
@@ -334,17 +391,10 @@ def test_weights_on_this_disk_are_listed(hub, folder, tmp_path):
     own.parent.mkdir(parents=True)
     shutil.copy(folder / WEIGHTS, own)
     assert set(available_weights()) == {
-        ("ViT-B-16", "openai", cached),
         ("ViT-B-16-quickgelu", "openai", cached),
-        ("RN50", "openai", own),
         ("RN50-quickgelu", "openai", own),
     }
     assert find_pretrained("ViT-B-16-quickgelu", "openai").weights == cached
-
-
-def test_offline_follows_the_environment(monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    assert not offline()
 
 
 # transformers
@@ -374,7 +424,9 @@ def test_a_text_tower_whose_settings_are_elsewhere_is_named(hf, hub):
     config = json.loads((hf / CONFIG).read_text())["model_cfg"]
     config["text_cfg"]["hf_model_name"] = "org/some-text"
     change(hf, model_cfg=config)
-    assert "that 'org/some-text' of transformers is here too" in refused(f"local-dir:{hf}")
+    said = refused(f"local-dir:{hf}")
+    assert "run `hf download org/some-text` and copy models--org--some-text of the hub" in said
+    assert said.endswith(f" into {hub}.")
     (hf / "org" / "some-text").mkdir(parents=True)
     (hf / "kept.json").rename(hf / "org" / "some-text" / "config.json")
     assert load_backbone(f"local-dir:{hf}", device="cpu").fingerprint

@@ -150,17 +150,26 @@ def test_classes_that_nothing_shows_and_names_too_long():
     ("names", "expected"),
     [
         (("cat", "dog", "hot dog"), []),
-        (("hot dog", "hot_dog"), ["Classes 'hot dog' and 'hot_dog' have the same prompt."]),
+        (("hot dog", "hot_dog"), ["Classes have the same prompt: 'hot dog' and 'hot_dog'."]),
         (
             ("Cat", "dog", "cat", "CAT"),
-            ["Classes 'Cat' and 'cat' and 'CAT' differ only in upper and lower case or in spaces."],
+            [
+                "Classes differ only in upper and lower case or in spaces: 'Cat' and 'cat' and "
+                "'CAT'."
+            ],
         ),
         (
             ("STRASSE", "straße", "hot  dog", "Hot_dog"),
             [
-                "Classes 'STRASSE' and 'straße' differ only in upper and lower case or in spaces.",
-                "Classes 'hot  dog' and 'Hot_dog' differ only in upper and lower case or in "
-                "spaces.",
+                "Classes differ only in upper and lower case or in spaces: 'STRASSE' and 'straße'; "
+                "'hot  dog' and 'Hot_dog'.",
+            ],
+        ),
+        (
+            [f"{i}{between}x" for i in range(4) for between in " _"],
+            [
+                "Classes have the same prompt: '0 x' and '0_x'; '1 x' and '1_x'; '2 x' and '2_x'; "
+                "and so on, 4 times."
             ],
         ),
         ((" ", "cat"), ["A class has an empty name, ' ', which no prompt can say."]),
@@ -172,15 +181,60 @@ def test_class_names(names, expected):
 
 def test_notes_stand_once_with_their_splits():
     train, test = split("train", notes=("a", "b")), split("test", notes=("b",))
-    summary = summarize("toy", {"train": train, "test": test}, {}, {})
-    assert notes(summary) == ["train: a", "train, test: b"]
+    assert notes([train, test]) == ["train: a", "train, test: b"]
 
 
 def test_columns_that_repeat_the_names_are_left_out():
     _, header, rows = tables(summarize("toy", {"test": dataset(new=np.zeros(3, bool))}, {}, {}))[1]
-    assert header == ["class", "test present", "test absent", "test unknown"]
+    assert header == ["class", "test +", "test -", "test ?"]
     assert rows[0] == ["cat", "2", "2", "0"]
     keyed_classes = dataset(class_ids=("17", "18", "19"), class_names=("cat", "hot_dog", "horse"))
     _, header, rows = tables(summarize("toy", {"test": keyed_classes}, {}, {}))[1]
     assert header[:4] == ["class", "id", "prompt", "group"]
     assert rows[1][:4] == ["hot_dog", "18", "hot dog", "new"]
+    known = dataset(labels=np.ones((4, 3), dtype=np.int8), split="b")
+    header = tables(summarize("toy", {"test": dataset(), "b": known}, {}, {}))[1][1]
+    assert header == ["class", "group", "test +", "test -", "test ?", "b +", "b -"]
+
+
+def test_of_many_classes_the_ends_are_shown():
+    labels = (np.arange(9)[:, None] < [5, 0, 9, 3, 5, 1]).astype(np.int8)
+    data = dataset(
+        split="train",
+        image_ids=tuple("abcdefghi"),
+        labels=labels,
+        class_names=tuple("uvwxyz"),
+        new=np.zeros(6, dtype=bool),
+    )
+    val = dataset(
+        split="val",
+        class_names=tuple("uvwxyz"),
+        labels=np.ones((4, 6), np.int8),
+        new=np.zeros(6, dtype=bool),
+    )
+    summary = summarize("toy", {"val": val, "train": data}, {}, {})
+    title, _, rows = tables(summary, 2)[1]
+    assert title.endswith(": the 2 that are most and the 2 that are least often present in train")
+    assert [row[0] for row in rows] == ["w", "u", "z", "v"]
+    assert [row[0] for row in tables(summary, 3)[1][2]] == list("uvwxyz")
+    assert tables(summary, 3) == tables(summary)
+
+
+def test_sizes_of_groups_are_told():
+    labels = (np.arange(100)[:, None] < [100, 99, 20, 19, 0]).astype(np.int8)
+    data = dataset(
+        split="train",
+        image_ids=tuple(map(str, range(100))),
+        labels=labels,
+        class_names=tuple("abcde"),
+        new=np.zeros(5, dtype=bool),
+    )
+    summary = summarize("toy", {"train": data}, {}, {})
+    assert as_dict(summary)["groups"] == {"head": 1, "medium": 2, "tail": 2, "new": 0}
+    title = tables(summary)[0][0]
+    assert title == "toy: 5 classes: 1 head, 2 medium, 2 tail, by their images in train"
+    assert (
+        tables(summarize("toy", {"val": dataset()}, {}, {}))[0][0]
+        == "toy: 3 classes, 1 of them new"
+    )
+    assert as_dict(summarize("toy", {"val": dataset()}, {}, {}))["groups"] == {}

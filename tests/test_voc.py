@@ -262,7 +262,10 @@ def test_missing_files(voc):
         "1 of 3 have none (000009.xml), nor is there aeroplane_train.txt in ImageSets/Main"
     ) in message(voc)
     write_class_lists(voc, {"train": {"000005": [], "000007": []}})
-    assert "must list every image of the split, but lacks 1 of 3 (000009)" in message(voc)
+    assert (
+        "must list every image of split 'train', as 1 of 3 have no XML file in Annotations "
+        "(000009.xml), but lacks 1 of 3 (000009)."
+    ) in message(voc)
 
 
 @pytest.mark.parametrize("line", ["000005 2", "000005", "000005 1 1 x"])

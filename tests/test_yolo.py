@@ -96,13 +96,17 @@ def test_ways_to_say_the_same(folder, text):
         ),
         (
             YAML.replace("[dog, cat, 'Möwe: x']", "{1: dog, 2: cat}"),
-            "data.yaml must number its names from 0 without gaps, but numbers them 1, 2.",
+            "data.yaml must number its names from 0 without gaps, but numbers them [1, 2].",
         ),
         (YAML.replace("path: set", "path: sets"), "data.yaml must say in path the folder of its "),
         (YAML.replace("images/val", "images/valid"), "data.yaml must name in val a folder, a list"),
         (YAML.replace("images/val", "labels/val"), "data.yaml must name in val a folder of images"),
         (
             YAML.replace(", 'Möwe: x'", ""),
+            "data.yaml must name as many classes as nc says, but names 2 and says 3",
+        ),
+        (
+            YAML.replace(", 'Möwe: x'", "").replace("nc: 3", "nc: 2"),
             "set/labels/train/a b/1.txt line 2 must begin with the number of one of 2 classes, "
             "from 0, but begins with '2'; data.yaml names the classes.",
         ),
@@ -149,3 +153,10 @@ def test_which_file(folder):
         (folder / "set" / name).write_text(YAML)
     with pytest.raises(BadData, match="has a.yaml, b.yaml; name the file"):
         load_dataset(f"yolo:{folder / 'set'}", "all")
+
+
+def test_a_split_without_any_label_file_is_refused(folder):
+    for path in (folder / "set" / "labels").rglob("*.txt"):
+        path.unlink()
+    with pytest.raises(BadData, match="needs label files for the images of"):
+        load(folder)

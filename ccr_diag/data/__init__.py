@@ -5,6 +5,7 @@ A data set is asked for as ``KIND`` or ``KIND:ARGUMENT``: ``scenes``, ``scenes:n
 give it a line here.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,13 +20,13 @@ from ccr_diag.data.long_tail import load_long_tail, long_tail_splits
 from ccr_diag.data.manifest import load_manifest, manifest_splits
 from ccr_diag.data.nuswide import load_nuswide, nuswide_splits
 from ccr_diag.data.openimages import load_openimages, openimages_splits
-from ccr_diag.data.reading import Progress, silent
 from ccr_diag.data.scenes import load_scenes, scene_splits
 from ccr_diag.data.unlisted import Says, Undeclared
 from ccr_diag.data.voc import custom_voc_splits, load_custom_voc, load_voc, voc_splits
 from ccr_diag.data.webdataset import load_webdataset, webdataset_splits
 from ccr_diag.data.yolo import load_yolo, yolo_splits
 from ccr_diag.errors import BadData, nearest
+from ccr_diag.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ def load_dataset(
 
 
 def format_of(spec: str) -> tuple[Format, str]:
-    """The format and the argument that a name of a data set means.
+    """The format and the argument that a name of a data set means, its ``~`` the home folder.
+
+    No shell puts that in behind the colon.
 
     Raises:
         BadData: an unknown kind.
@@ -101,7 +104,7 @@ def format_of(spec: str) -> tuple[Format, str]:
             f"A data set is named as KIND or KIND:ARGUMENT, but {spec!r} has no known kind"
             f"{nearest(kind, DATASETS)}"
         )
-    return DATASETS[kind], argument
+    return DATASETS[kind], os.path.expanduser(argument)
 
 
 def splits_of(spec: str) -> tuple[str, ...]:

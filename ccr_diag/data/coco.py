@@ -8,16 +8,18 @@ In, below the folder:
 - ``annotations/captions_SPLIT.json``, optional: of an image's captions the one of the lowest id is
   taken.
 
-The classes are the categories in the order of their ids, of which COCO's own have gaps. Every image
-of the file is a row. A class is present where any annotation names it, a box round a crowd too: a
-crowd shows its class to a classifier, even if it cannot be counted. (DualCoOp and the long-tailed
-sets read it so; TaI-DPT leaves crowds out.) Every other class is absent, as COCO was searched for
-all. Out: ``MultiLabelDataset``, with COCO's 12-digit number as the id of COCO's own images, which
-is the same in its editions of 2014 and 2017, whose splits overlap.
+The classes are the categories in the order of their ids, of which COCO's own have gaps; that of
+Roboflow which only says what the others have in common is none. Every image of the file is a row. A
+class is present where any annotation names it, a box round a crowd too: a crowd shows its class to
+a classifier, even if it cannot be counted. (DualCoOp and the long-tailed sets read it so; TaI-DPT
+leaves crowds out.) Every other class is absent, as COCO was searched for all. Out:
+``MultiLabelDataset``, with COCO's 12-digit number as the id of COCO's own images, which is the same
+in its editions of 2014 and 2017, whose splits overlap.
 
 Source of the format: Lin et al., "Microsoft COCO: Common Objects in Context", 2014.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -31,14 +33,18 @@ from ccr_diag.arrays import PRESENT, Labels, Unlisted
 from ccr_diag.data.class_splits import COCO
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.images import ImageFiles, inside
-from ccr_diag.data.reading import Progress, read_bytes, silent
+from ccr_diag.data.listing import require_distinct
+from ccr_diag.data.reading import read_bytes
 from ccr_diag.data.unlisted import fill_of
 from ccr_diag.errors import BadData
+from ccr_diag.progress import Progress, silent
 
 GET_COCO = "get images and annotations from https://cocodataset.org/#download"
 ROBOFLOW = "_annotations.coco.json"
+NO_SUPERCATEGORY = "none"  # in Roboflow's files, of the category that names the others' one
 OWN_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{12})\.jpg")
 TRIED = 100  # images by which their folder is found
+BOM = b"\xef\xbb\xbf"
 
 Key = int | str
 F = TypeVar("F", bound=msgspec.Struct)
@@ -65,6 +71,7 @@ class Category(msgspec.Struct, frozen=True):
 
     id: int
     name: str
+    supercategory: str | None = None
 
 
 class Categories(msgspec.Struct):
@@ -142,7 +149,7 @@ def load_coco(
         paths=images.paths,
         captions=_captions(root / "annotations" / f"captions_{split}.json", row_of, progress),
         class_ids=tuple(str(c.id) for c in classes),
-        notes=(*_notes(file, labels, crowd), *id_notes),
+        notes=(*_notes(file, classes, labels, crowd), *id_notes),
     )
 
 
@@ -209,6 +216,8 @@ def _decoded(path: Path, kind: type[F], progress: Progress) -> F:
         BadData: it cannot be read, is cut off or no JSON, or lacks what such a file holds.
     """
     content = read_bytes(path, progress)
+    if content.startswith(BOM):
+        del content[: len(BOM)]
     try:
         return msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError as error:
@@ -216,37 +225,45 @@ def _decoded(path: Path, kind: type[F], progress: Progress) -> F:
             f"{path} must be a file in COCO's format, with "
             f"{', '.join(kind.__struct_fields__)}, but: {error}."
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if "truncated" in str(error):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        within_a_number = str(error).endswith(f"(byte {len(content)})")
+        if "truncated" in str(error) or within_a_number:
             raise BadData(
                 f"{path} must be a whole file, but its JSON is cut off at byte {len(content)}; "
                 "download it again."
             ) from error
-        raise BadData(f"{path} must be JSON, but is not ({error}); download it again.") from error
+        known = [word.decode() for word in (b"NaN", b"Infinity") if word in content]
+        mend = f"write it anew without {' and '.join(known)}" if known else "download it again"
+        raise BadData(f"{path} must be JSON, but is not ({error}); {mend}.") from error
 
 
 def _classes(path: Path, file: Categories) -> list[Category]:
     """The categories in the order of their ids.
 
     Raises:
-        BadData: an id or a name twice, or an empty name.
+        BadData: there are none, an id twice, an empty name, or names that are alike.
     """
     if not file.categories:
         raise BadData(f"{path} must list its categories, but lists none; get the file anew.")
-    named: dict[str, list[Key]] = {
-        "category id": [c.id for c in file.categories],
-        "category name": [c.name.lower() for c in file.categories],
+    shared = {c.supercategory for c in file.categories} if path.name == ROBOFLOW else set()
+    classes = [
+        Category(c.id, " ".join(c.name.split()))
+        for c in file.categories
+        if not (c.supercategory == NO_SUPERCATEGORY and c.name in shared)
+    ]
+    keys_of: dict[str, list[Key]] = {
+        "id": [c.id for c in classes],
+        "name": [c.name for c in classes],
     }
-    for what, keys in named.items():
+    for what, keys in keys_of.items():
         key, times = Counter(keys).most_common(1)[0]
         if times > 1:
             raise BadData(
-                f"{path} must list every {what} once, in upper or lower case, but lists {key!r} "
-                f"{times} times; rename or join them."
+                f"{path} must list every category once, but {times} of them have the {what} "
+                f"{key!r}; rename or join them."
             )
-    if any(not c.name.strip() for c in file.categories):
-        raise BadData(f"{path} must name every category, but one name is empty; name it.")
-    return sorted(file.categories, key=lambda c: c.id)
+    require_distinct(str(path), (c.name for c in classes))
+    return sorted(classes, key=lambda c: c.id)
 
 
 def _check_other_splits(
@@ -332,7 +349,7 @@ def _paths(root: Path, path: Path, split: str, names: tuple[str, ...]) -> tuple[
     if path.name == ROBOFLOW:
         folders = [path.parent]
     for folder in folders:
-        if any(inside(folder, name).is_file() for name in names[:TRIED]):
+        if any(os.path.isfile(inside(folder, name)) for name in names[:TRIED]):
             return tuple(inside(folder, name) for name in names)
     looked = ", ".join(map(str, folders))
     raise BadData(
@@ -374,11 +391,14 @@ def _captions(path: Path, row_of: dict[Key, int], progress: Progress) -> tuple[s
     return tuple(captions)
 
 
-def _notes(file: Instances, labels: Labels, crowd: int) -> tuple[str, ...]:
+def _notes(file: Instances, classes: list[Category], labels: Labels, crowd: int) -> tuple[str, ...]:
     """What was met in a file."""
+    ids = {c.id for c in classes}
+    common = ", ".join(repr(c.name) for c in file.categories if c.id not in ids)
     n, bare = len(labels), int((labels != PRESENT).all(axis=1).sum())
     twice = len(file.images) - n
     notes = {
+        f"Categories that only say what others have in common, left out: {common}.": len(common),
         f"Images without annotation, where every class is absent: {bare:,} of {n:,}.": bare,
         f"Labels from boxes of crowds alone, read as present: {crowd:,}.": crowd,
         f"Images listed again, their annotations joined: {twice:,}.": twice,

@@ -2,12 +2,13 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.errors import BadData
+from ccr_diag.progress import UnitProgress, silent
 
 WORKERS = min(8, os.cpu_count() or 1)
 
@@ -25,9 +26,7 @@ class Content:
     unreadable: Mapping[int, str]
 
 
-def content_of(
-    data: MultiLabelDataset, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Content:
+def content_of(data: MultiLabelDataset, progress: UnitProgress = silent) -> Content:
     """Open every image, several at a time.
 
     Args:

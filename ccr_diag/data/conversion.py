@@ -20,9 +20,10 @@ from ccr_diag.arrays import ABSENT, PRESENT, UNKNOWN
 from ccr_diag.data.content import content_of
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.listing import Row, require_distinct
-from ccr_diag.data.manifests.parquet import Stated, write_parquet
+from ccr_diag.data.manifests.parquet import Stated, require_pyarrow, write_parquet
 from ccr_diag.data.split_overlaps import made_of_others
 from ccr_diag.errors import BadConfig, BadData
+from ccr_diag.progress import UnitProgress, silent
 from ccr_diag.runs import write_text
 
 Splits = Sequence[MultiLabelDataset]
@@ -58,11 +59,14 @@ def writer_of(path: Path) -> "Writer":
 
     Raises:
         BadConfig: nothing does.
+        MissingExtra: a .parquet file without pyarrow.
     """
     if path.suffix not in _WRITERS:
         raise BadConfig(
             f"A manifest must be a file named {', '.join(_WRITERS)}, but got {path}; rename it."
         )
+    if path.suffix == ".parquet":
+        require_pyarrow(path, "Writing")
     return _WRITERS[path.suffix]
 
 
@@ -73,7 +77,7 @@ def without_unions(splits: Splits) -> list[MultiLabelDataset]:
 
 
 def readable(
-    data: MultiLabelDataset, progress: Callable[[int, int], None] = lambda done, total: None
+    data: MultiLabelDataset, progress: UnitProgress = silent
 ) -> tuple[MultiLabelDataset, tuple[str, ...]]:
     """The images that can be opened, and why each of the others cannot.
 

@@ -15,17 +15,17 @@ has its label; what that means for the others, CVAT does not say, so the user de
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
-from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
 from ccr_diag.arrays import Unlisted
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.images import ImageFiles, inside
 from ccr_diag.data.listing import Listing, Row, dataset_of
-from ccr_diag.data.reading import Progress, silent
+from ccr_diag.data.reading import whole_xml
 from ccr_diag.errors import BadData
+from ccr_diag.progress import Progress, silent
 
 
 def load_cvat(
@@ -73,7 +73,7 @@ def read_cvat(path: Path) -> Listing:
     names: list[str] = []
     rows: list[Row] = []
     root: Element | None = None
-    try:
+    with whole_xml(where):
         for event, element in iterparse(path, events=("start", "end")):
             if root is None:
                 root = element
@@ -88,18 +88,14 @@ def read_cvat(path: Path) -> Listing:
                     for label in element.iterfind("*/labels/label")
                     if not (label.findtext("parent") or "").strip()  # no part of a skeleton
                 ]
+            elif event == "end" and element.tag == "track":
+                raise BadData(
+                    f"{where} must list images, but has tracks of a video; export it again as CVAT "
+                    "for images 1.1."
+                )
             elif event == "end" and element.tag == "image":
                 rows.append(_row(where, len(rows) + 1, element))
                 root.clear()  # what was read is not kept
-    except OSError as e:
-        raise BadData(f"{where} must be a readable file, but is not: {e.strerror}.") from e
-    except DefusedXmlException as e:
-        raise BadData(
-            f"{where} must not declare entities, which can fill the memory or read other files, "
-            f"but does ({type(e).__name__}); take them out."
-        ) from e
-    except (ParseError, ValueError, LookupError) as e:  # of its text, or of its encoding
-        raise BadData(f"{where} must be whole XML, but is not ({e}).") from e
     declared = tuple(names) or None
     return Listing(path, rows, "image", class_names=declared, splits_by="subsets")
 

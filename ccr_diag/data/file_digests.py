@@ -8,13 +8,16 @@ not remembered. What is wrong with the table costs time alone: the files are the
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import sqlite3
+import stat
 import threading
 import time
 import weakref
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
 
 from ccr_diag.runs import cache_folder
@@ -34,6 +37,18 @@ def file_digest(path: Path) -> str:
         OSError: the file cannot be read.
     """
     return _memo(cache_folder())(path)
+
+
+def open_file(path: Path) -> BufferedReader:
+    """Open a file to be read; a pipe or a device, which may never end, is none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "Not a file", str(path))
+    return path.open("rb")
 
 
 class DigestMemo:
@@ -61,7 +76,7 @@ class DigestMemo:
         if found is not None:
             return found
         began = time.time()
-        with path.open("rb") as file:
+        with open_file(path) as file:
             before = os.fstat(file.fileno())
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             after = os.fstat(file.fileno())

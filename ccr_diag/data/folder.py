@@ -7,7 +7,6 @@ user declares it. Hidden files and files that are no images are left out. Out:
 ``MultiLabelDataset``.
 """
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,10 +14,11 @@ from pathlib import Path
 
 from ccr_diag.arrays import Unlisted
 from ccr_diag.data.dataset import MultiLabelDataset
+from ccr_diag.data.file_digests import file_digest
 from ccr_diag.data.images import ImageFiles
 from ccr_diag.data.listing import Listing, Row, dataset_of
-from ccr_diag.data.reading import Progress, silent
 from ccr_diag.errors import BadData
+from ccr_diag.progress import Progress, silent
 
 SPLITS = ("train", "val", "valid", "validation", "test")
 SUFFIXES = (
@@ -148,6 +148,8 @@ def walk(folder: Path) -> tuple[list[Path], int]:
             path = Path(place, name)
             if name.startswith("."):
                 continue
+            if path.is_symlink() and not path.exists():
+                raise BadData(f"{folder} must hold images, but {path} is a link to nothing.")
             if path.is_symlink() and not path.resolve().is_relative_to(inside):
                 raise BadData(
                     f"{folder} must hold its own files, but {path} is a link that leads out of it; "
@@ -168,7 +170,7 @@ def _same(paths: Sequence[Path], progress: Progress) -> Iterator[list[Path]]:
     for path in paths:
         key: object = path
         if path in alike:
-            key = hashlib.sha256(path.read_bytes()).hexdigest()
+            key = file_digest(path)
             read += 1
             if read % TELL == 0:
                 progress("files compared", read, len(alike))

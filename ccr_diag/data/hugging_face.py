@@ -6,6 +6,7 @@ columns these are read, where each but the last two must be the only one of its 
 
 - the image: ``Image``;
 - its labels: a list of ``ClassLabel``, whose names are the classes in order, or a list of text;
+  or, as a ``.csv`` has no lists, a text ``labels`` written as in a manifest, ``cat;dog``;
 - ``negatives``, of the type of the labels, and ``caption``, a text: if there are any.
 
 With ``negatives`` what is listed nowhere is unknown; without, the user declares what unlisted
@@ -16,6 +17,7 @@ classes mean. The content key of an image is the SHA-256 of its stored bytes. Ou
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,9 @@ from ccr_diag.arrays import Unlisted
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.images import rgb_of
 from ccr_diag.data.listing import Listing, Row, dataset_of
-from ccr_diag.data.reading import Progress, silent
+from ccr_diag.data.manifests.fields import names_in_text, require_no_cells
 from ccr_diag.errors import BadData, MissingExtra
+from ccr_diag.progress import Progress, silent
 
 SAVED = ("dataset_dict.json", "state.json")
 
@@ -101,6 +104,13 @@ def load_hugging_face(
                 f"than {next(iter(tables))!r}."
             )
     caption = "caption" if "caption" in first.features else None
+    if caption and not _is_text(first.features[caption]):
+        raise BadData(
+            f"hf:{argument} must hold text in 'caption', but it is {first.features[caption]}; "
+            "rename it, or write one text an image."
+        )
+    listed = not _is_text(first.features[labels])
+    read = partial(_classes, names) if listed else _classes_in_text
     wanted = [column for column in (labels, negatives, caption) if column]
     rows: list[Row] = []
     places: list[tuple[str, int]] = []
@@ -111,8 +121,8 @@ def load_hugging_face(
                 Row(
                     len(rows) + 1,
                     f"{name}/{number}",
-                    _classes(where, labels, record[labels], names),
-                    _classes(where, negatives, record[negatives], names) if negatives else (),
+                    read(where, labels, record[labels]),
+                    read(where, negatives, record[negatives]) if negatives else (),
                     split=name,
                     caption=None if caption is None else record[caption] or "",
                 )
@@ -173,23 +183,24 @@ def _columns(
     """The columns of the image, labels and negatives; and the classes, where they are declared."""
     import datasets
 
-    def is_label(feature: Any) -> bool:
+    def is_label(name: str, feature: Any) -> bool:
         inner = getattr(feature, "feature", None)
-        text = isinstance(inner, datasets.Value) and inner.dtype in ("string", "large_string")
-        return text or isinstance(inner, datasets.ClassLabel)
+        listed = _is_text(inner) or isinstance(inner, datasets.ClassLabel)
+        return listed or (name == "labels" and _is_text(feature))
 
     images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-    labels = [name for name, f in features.items() if is_label(f) and name != "negatives"]
+    others = ("negatives", "caption")
+    labels = [name for name, f in features.items() if name not in others and is_label(name, f)]
     for what, found in (("image", images), ("list of class labels or of text", labels)):
         if len(found) != 1:
-            types = ", ".join(f"{name}: {type(f).__name__}" for name, f in features.items())
+            types = ", ".join(f"{name}: {_short(f)}" for name, f in features.items())
             which = f" ({', '.join(found)})" if found else ""
             raise BadData(
                 f"hf:{argument} must have one column that is a{'n' * (what == 'image')} {what}, "
                 f"but has {len(found)}{which}; its columns are {types}."
             )
     negatives = "negatives" if "negatives" in features else None
-    inner = features[labels[0]].feature
+    inner = getattr(features[labels[0]], "feature", None)
     declared = tuple(inner.names) if isinstance(inner, datasets.ClassLabel) else None
     if negatives and features[negatives] != features[labels[0]]:
         raise BadData(
@@ -198,8 +209,22 @@ def _columns(
     return images[0], labels[0], negatives, declared
 
 
+def _is_text(feature: Any) -> bool:
+    return getattr(feature, "dtype", None) in ("string", "large_string")
+
+
+def _short(feature: Any) -> str:
+    text = str(feature)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _classes_in_text(where: str, column: str, text: str | None) -> tuple[str, ...]:
+    """The class names of a text, which an empty cell of a .csv lacks."""
+    return names_in_text(where, column, (text or "").strip())
+
+
 def _classes(
-    where: str, column: str, listed: Any, names: tuple[str, ...] | None
+    names: tuple[str, ...] | None, where: str, column: str, listed: Any
 ) -> tuple[str, ...]:
     """The class names of a list of names or numbers."""
     if listed is None or None in listed:
@@ -208,6 +233,9 @@ def _classes(
             "empty list where there is none."
         )
     if names is not None:
+        require_no_cells(where, listed, len(names))
+        if min(listed, default=0) < 0:
+            raise BadData(f"{where} must number its classes from 0, but has {min(listed)}.")
         return tuple(names[number] for number in listed)
     found = tuple(name.strip() for name in listed)
     if not all(found):

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
-from ccr_diag.data.file_digests import file_digest
+from ccr_diag.data.file_digests import file_digest, open_file
 from ccr_diag.errors import BadData
 
 Opened = BufferedReader | BytesIO
@@ -63,6 +63,7 @@ DAMAGE = (
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
+    Warning,  # where warnings are errors
 )
 
 
@@ -87,7 +88,7 @@ class ImageFiles:
         Raises:
             BadData: some are not.
         """
-        missing = [path for path in self.paths if not path.is_file()]
+        missing = [path for path in self.paths if not os.path.isfile(path)]
         if missing:
             shown = ", ".join(str(path) for path in missing[:SHOWN])
             more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
@@ -106,7 +107,7 @@ class ImageFiles:
             try:
                 self._digests[i] = file_digest(self.paths[i])
             except OSError as e:
-                raise BadData(f"Image {self.paths[i]} cannot be read: {e.strerror}.") from e
+                raise BadData(f"Image {self.paths[i]} cannot be read ({e.strerror}).") from e
         return self._digests[i]
 
     def open(self, i: int) -> Image.Image:
@@ -124,7 +125,7 @@ def open_rgb(path: Path) -> Image.Image:
     Raises:
         BadData: a file that is no whole image, or is too large.
     """
-    return rgb_of(str(path), lambda: path.open("rb"))
+    return rgb_of(str(path), lambda: open_file(path))
 
 
 def rgb_of(name: str, opened: Callable[[], Opened]) -> Image.Image:
@@ -147,9 +148,7 @@ def rgb_of(name: str, opened: Callable[[], Opened]) -> Image.Image:
         return shown if turn is None else shown.transpose(turn)
     except DAMAGE as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise BadData(
-            f"Image {name} cannot be read ({reason}); replace it or take its row out."
-        ) from error
+        raise BadData(f"Image {name} cannot be read ({reason}).") from error
 
 
 def _of_header(file: Opened) -> Image.Image:

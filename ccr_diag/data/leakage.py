@@ -56,7 +56,7 @@ def without_tuned(data: MultiLabelDataset, spec: str, tuned: Collection[str]) ->
         )
     kept = data.subset(np.array([name not in shared for name in data.image_ids]))
     note = (
-        f"Images of {data.name}, split {data.split}, left out because they were tuned on: "
-        f"{len(shared):,} of {len(data):,}."
+        f"Images of {data.name}, split {data.split}, left out because they were tuned on, by "
+        f"COCO's numbers: {len(shared):,} of {len(data):,}."
     )
     return replace(kept, notes=(*data.notes, note))

@@ -130,7 +130,8 @@ def dataset_of(
             spellings or of no class, no such split, unlisted classes of no or two meanings.
     """
     if not listing.rows:
-        raise BadData(f"{listing.path} needs at least one image, but has none.")
+        why = "".join(f" ({note.rstrip('.')})" for note in listing.notes)
+        raise BadData(f"{listing.path} needs at least one image, but has none{why}.")
     _require_once(listing)
     names = _class_names(listing)
     fill = _fill(listing, len(names), unlisted)
@@ -150,7 +151,7 @@ def dataset_of(
         image_ids=tuple(row.id or row.image for row in rows),
         digest=images.digest,
         open_image=images.open,
-        captions=_captions(rows),
+        captions=_captions(listing, rows),
         class_ids=listing.class_ids,
         notes=notes,
         paths=images.paths if isinstance(images, ImageFiles) else None,
@@ -283,6 +284,11 @@ def require_distinct(
         key = " ".join(unicodedata.normalize("NFC", name).casefold().split())
         if not key:
             raise BadData(f"{where} must name its classes, but has an empty name; fill it in.")
+        if not is_text(name):
+            raise BadData(
+                f"{where} must name its classes in text, but {ascii(name)}{place(name)} holds what "
+                "no text has (NUL, or half of a character); rename it."
+            )
         other = seen.setdefault(key, name)
         if other is not name:
             same_look = unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other)
@@ -292,6 +298,15 @@ def require_distinct(
                 f"{show(name)}{place(name)} differ only in case, spaces or Unicode form; rename "
                 "one."
             )
+
+
+def is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8, and holds no NUL."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 def _place(listing: Listing, name: str) -> str:
@@ -356,8 +371,14 @@ def _cells(
     return np.repeat(np.arange(len(counts)) * len(column), counts) + columns
 
 
-def _captions(rows: Sequence[Row]) -> tuple[str, ...] | None:
+def _captions(listing: Listing, rows: Sequence[Row]) -> tuple[str, ...] | None:
     """The captions of these rows, if any row has one."""
     if all(row.caption is None for row in rows):
         return None
+    for row in rows:
+        if not is_text(row.caption or ""):
+            raise BadData(
+                f"{listing.where(row)} must have a caption of text, but {ascii(row.caption)} holds "
+                "what no text has (NUL, or half of a character); write it again."
+            )
     return tuple(row.caption or "" for row in rows)

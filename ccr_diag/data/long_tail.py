@@ -31,10 +31,10 @@ from ccr_diag.arrays import PRESENT, UNKNOWN, Labels, Unlisted
 from ccr_diag.data.coco import load_coco
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.groups import class_groups
-from ccr_diag.data.lists import first_there, read_lines
-from ccr_diag.data.reading import Progress, silent
+from ccr_diag.data.reading import first_there, read_lines
 from ccr_diag.data.voc import load_voc
 from ccr_diag.errors import BadData, nearest
+from ccr_diag.progress import Progress, silent
 
 ALPHA, SHOWN_SHARE, FEWEST, SEED = 6, 0.99, 1, 0
 SPLITS = ("train", "test")

@@ -32,8 +32,8 @@ from ccr_diag.data.manifests.index_list import read_index_list
 from ccr_diag.data.manifests.json_files import read_json, read_json_lines
 from ccr_diag.data.manifests.parquet import read_parquet
 from ccr_diag.data.manifests.table import read_table
-from ccr_diag.data.reading import Progress, silent
 from ccr_diag.errors import BadData
+from ccr_diag.progress import Progress, silent
 
 READERS: dict[str, Callable[[Path], Listing]] = {
     ".csv": read_table,
@@ -76,7 +76,7 @@ def read_manifest(path: Path) -> Listing:
     """The rows of a file, read by its suffix.
 
     Raises:
-        BadData: a suffix of no format, or a file that breaks a rule of its format.
+        BadData: no such file, a suffix of no format, or a file that breaks a rule of its format.
         MissingExtra: the file needs a package that is not installed.
     """
     if path.suffix.lower() not in READERS:
@@ -84,6 +84,9 @@ def read_manifest(path: Path) -> Listing:
             f"A manifest must end in {', '.join(READERS)}, but is called {path.name!r}; write its "
             "format's suffix."
         )
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "is not there"
+        raise BadData(f"A manifest must be a file, but {path} {what}.")
     return READERS[path.suffix.lower()](path)
 
 

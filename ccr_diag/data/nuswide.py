@@ -30,10 +30,10 @@ import numpy as np
 from ccr_diag.arrays import UNKNOWN, Labels, Unlisted
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.images import ImageFiles, inside
-from ccr_diag.data.lists import first_there, read_lines
-from ccr_diag.data.reading import Progress, silent
+from ccr_diag.data.reading import first_there, read_lines
 from ccr_diag.data.unlisted import fill_of
 from ccr_diag.errors import BadData, nearest
+from ccr_diag.progress import Progress, silent
 
 Protocol = Literal["official", "filtered"]
 KINDS = {"official": "nuswide", "filtered": "nuswide-filtered"}

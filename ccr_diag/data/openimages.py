@@ -39,13 +39,14 @@ from jaxtyping import Bool, Float, Int, UInt8
 from ccr_diag.arrays import UNKNOWN, Labels, Unlisted
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.images import ImageFiles
-from ccr_diag.data.lists import first_there, read_lines
-from ccr_diag.data.reading import MB, Progress, silent
+from ccr_diag.data.reading import MB, first_there, read_lines
 from ccr_diag.data.unlisted import fill_of
 from ccr_diag.errors import BadData, MissingExtra, nearest
+from ccr_diag.progress import Progress, silent
 
 Arrow = Any  # pyarrow, which has no types
 Set = Literal["", "-boxable"]
+SETS: tuple[Set, ...] = ("", "-boxable")
 Bits = UInt8[np.ndarray, "all_images classes"]
 
 SPLITS = ("train", "validation", "test")
@@ -166,8 +167,9 @@ def _named(argument: str) -> Path:
 
 
 def _set_of(folder: Path) -> Set:
-    """Labels of all classes where there are any, else of the boxable ones."""
-    return "" if any(_labels_file(folder, split, "") for split in SPLITS) else "-boxable"
+    """Labels of the boxable classes where there are no others."""
+    there = [of for of in SETS if any(_labels_file(folder, split, of) for split in SPLITS)]
+    return there[0] if there else SETS[0]
 
 
 def _find(folder: Path, name: str) -> Path | None:

@@ -25,7 +25,6 @@ from ccr_diag.arrays import Unlisted
 from ccr_diag.data.captions import read_synonyms
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.openmoji import OPENMOJI
-from ccr_diag.data.reading import Progress, silent
 from ccr_diag.data.scene_captions import caption_scenes
 from ccr_diag.data.sprites import (
     ANGLES,
@@ -39,6 +38,7 @@ from ccr_diag.data.sprites import (
 from ccr_diag.data.unlisted import fill_of
 from ccr_diag.embedded import SYNONYMS
 from ccr_diag.errors import BadData, nearest
+from ccr_diag.progress import Progress, silent
 
 SIZE = 64
 MAX_OBJECTS = 6

@@ -1,6 +1,6 @@
 """Lists that can be shared: which images a run is tuned on, and which classes are new.
 
-    # ccr-diag finetune --data coco:data --split train2017 --shots 16 --seed 1
+    # coco:data, split train2017: 16 of each of 80 base classes, seed 1
     # 958 images; person 310, bicycle 16, …
     000000000009.jpg
     …
@@ -76,7 +76,7 @@ def shots_list(data: MultiLabelDataset, k: int, seed: int) -> str:
     counts = class_counts(labels[rows]).tolist()
     got = ", ".join(f"{name} {count}" for name, count in zip(base, counts, strict=True))
     header = [
-        f"ccr-diag finetune --data {data.name} --split {data.split} --shots {k} --seed {seed}",
+        f"{data.name}, split {data.split}: {k} of each of {len(base)} base classes, seed {seed}",
         f"{len(ids)} images; {got}",
     ]
     return "".join([*map(_comment, header), *(f"{name}\n" for name in ids)])

@@ -5,8 +5,8 @@ were opened. Out: ``Summary``, problems first; ``tables`` of it for people, ``as
 ``class_rows`` for programs.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,13 @@ from ccr_diag.arrays import ABSENT, PRESENT, UNKNOWN
 from ccr_diag.data.class_names import name_problems, prompt_name
 from ccr_diag.data.content import Content
 from ccr_diag.data.dataset import MultiLabelDataset
-from ccr_diag.data.groups import class_groups
+from ccr_diag.data.groups import GROUPS, class_groups
 from ccr_diag.data.split_overlaps import apart
 from ccr_diag.report_layout import NONE, Table
 
 SHOWN = 3  # names in a problem
 STATES = {"present": PRESENT, "absent": ABSENT, "unknown": UNKNOWN}
+SIGNS = {"present": "+", "absent": "-", "unknown": "?"}
 CLASS_COLUMNS = ("split", "id", "class", "prompt", "group", *STATES)
 
 
@@ -105,9 +106,15 @@ def summarize(
     return Summary(name, splits, contents, _groups(splits), tuple(first_to_mend))
 
 
-def tables(summary: Summary) -> list[Table]:
-    """Of the splits, and of the classes."""
-    return [_split_table(summary), _class_table(summary)]
+def tables(summary: Summary, ends: int | None = None) -> list[Table]:
+    """Of the splits, and of the classes.
+
+    Args:
+        summary: what is understood.
+        ends: so many of the classes that are most and of those that are least often present, where
+            there are more than both; None for all of them.
+    """
+    return [_split_table(summary), _class_table(summary, ends)]
 
 
 def class_rows(summary: Summary) -> list[list[Any]]:
@@ -127,6 +134,7 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         "verdict": summary.verdict,
         "problems": [{"text": it.text, "stops": it.stops} for it in summary.problems],
         "splits": [_split_facts(summary, split) for split in summary.splits],
+        "groups": _group_sizes(summary),
         "classes": _classes(summary),
         "same_content": [
             [{"split": split, "image": image} for split, image in same]
@@ -135,22 +143,34 @@ def as_dict(summary: Summary) -> dict[str, Any]:
     }
 
 
-def notes(summary: Summary) -> list[str]:
+def notes(splits: Iterable[MultiLabelDataset]) -> list[str]:
     """What adapters met, each once, under the splits where they met it."""
     where: dict[str, list[str]] = defaultdict(list)
-    for split, data in summary.splits.items():
+    for data in splits:
         for note in data.notes:
-            where[note].append(split)
+            where[note].append(data.split)
     return [f"{', '.join(splits)}: {note}" for note, splits in where.items()]
 
 
-def _groups(splits: Mapping[str, MultiLabelDataset]) -> dict[str, str]:
-    """By the split called train, or else by the first one whose name begins so."""
+def _training(splits: Mapping[str, MultiLabelDataset]) -> str | None:
+    """The split called train, or else the first one whose name begins so."""
     names = sorted(splits, key=lambda split: split != "train")
-    train = next((splits[split] for split in names if split.startswith("train")), None)
-    if train is None:
+    return next((split for split in names if split.startswith("train")), None)
+
+
+def _groups(splits: Mapping[str, MultiLabelDataset]) -> dict[str, str]:
+    """By the training split."""
+    split = _training(splits)
+    if split is None:
         return {}
+    train = splits[split]
     return dict(zip(train.class_names, class_groups(train.labels, train.new), strict=True))
+
+
+def _group_sizes(summary: Summary) -> dict[str, int]:
+    """How many classes each group has; empty where there is no training split."""
+    sizes = Counter(summary.groups.values())
+    return {group: sizes[group] for group in GROUPS} if sizes else {}
 
 
 def _class_differences(splits: Mapping[str, MultiLabelDataset]) -> Iterator[Problem]:
@@ -304,26 +324,54 @@ def _split_table(summary: Summary) -> Table:
                 f"{facts['without_present']:,}",
             ]
         )
+    return _title(summary), header, rows
+
+
+def _title(summary: Summary) -> str:
+    """What it is called, and how many classes it has in each group."""
     first = next(iter(summary.splits.values()))
-    new = f", {int(first.new.sum())} of them new" if first.new.any() else ""
-    return f"{summary.name}: {len(first.class_names)} classes{new}", header, rows
+    title = f"{summary.name}: {len(first.class_names):,} classes"
+    if summary.groups:
+        sizes = ", ".join(
+            f"{size:,} {group}"
+            for group, size in _group_sizes(summary).items()
+            if size or group != "new"
+        )
+        return f"{title}: {sizes}, by their images in {_training(summary.splits)}"
+    return f"{title}, {int(first.new.sum())} of them new" if first.new.any() else title
 
 
-def _class_table(summary: Summary) -> Table:
-    """One row a class, with the counts of every split; no column that repeats the names."""
+def _class_table(summary: Summary, ends: int | None) -> Table:
+    """One row a class, with the counts of every split; no column that says nothing of its own."""
     classes = _classes(summary)
     said = [key for key in ("id", "prompt") if any(it[key] != it["name"] for it in classes)]
     said += ["group"] if any(it["group"] for it in classes) else []
-    header = ["class", *said, *(f"{split} {state}" for split in summary.splits for state in STATES)]
+    told = [
+        (split, state)
+        for split, data in summary.splits.items()
+        for state, value in STATES.items()
+        if state != "unknown" or (data.labels == value).any()
+    ]
+    header = ["class", *said, *(f"{split} {SIGNS[state]}" for split, state in told)]
+    title = "Images in which each class is present (+), absent (-) or unknown (?)"
+    if ends is not None and len(classes) > 2 * ends:
+        split = _training(summary.splits) or next(iter(summary.splits))
+        title += (
+            f": the {ends} that are most and the {ends} that are least often present in {split}"
+        )
+        by_count = sorted(
+            (it for it in classes if split in it["counts"]),
+            key=lambda it: -it["counts"][split]["present"],
+        )
+        classes = by_count[:ends] + by_count[-ends:]
     rows = []
     for facts in classes:
         counts = [
             f"{facts['counts'][split][state]:,}" if split in facts["counts"] else NONE
-            for split in summary.splits
-            for state in STATES
+            for split, state in told
         ]
         rows.append([facts["name"], *(facts[key] or NONE for key in said), *counts])
-    return "Images in which each class is", header, rows
+    return title, header, rows
 
 
 def _apart(splits: Mapping[str, MultiLabelDataset]) -> list[tuple[str, str]]:

@@ -22,19 +22,18 @@ Source: Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 2010
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
 import numpy as np
-from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 
 from ccr_diag.arrays import ABSENT, PRESENT, UNKNOWN, Labels, Unlisted
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.images import ImageFiles, inside
-from ccr_diag.data.lists import first_there, read_lines
-from ccr_diag.data.reading import Progress, silent
+from ccr_diag.data.reading import first_there, read_lines, whole_xml
 from ccr_diag.data.unlisted import fill_of
 from ccr_diag.errors import BadData, nearest
+from ccr_diag.progress import Progress, silent
 
 PROMPT_NAMES = {
     "aeroplane": "aeroplane",
@@ -217,17 +216,8 @@ def read_annotation(path: Path) -> Annotation:
         BadData: it is not there, is cut off, declares entities, or is no annotation.
     """
     where = f"A VOC annotation, {path},"
-    try:
+    with whole_xml(where):
         root: Element = parse(path).getroot()
-    except OSError as e:
-        raise BadData(f"{where} must be a readable file, but is not: {e.strerror}.") from e
-    except DefusedXmlException as e:
-        raise BadData(
-            f"{where} must not declare entities, which can fill the memory or read other files, "
-            f"but does ({type(e).__name__}); take them out."
-        ) from e
-    except (ParseError, ValueError, LookupError) as e:  # of its text, or of its encoding
-        raise BadData(f"{where} must be whole XML, but is not ({e}).") from e
     if root.tag != "annotation":
         raise BadData(f"{where} must have the root element annotation, but has {root.tag!r}.")
     clear, difficult = set[str](), set[str]()
@@ -290,8 +280,9 @@ def _labels_from_lists(
         unsaid = [i for i in ids if i not in said]
         if unsaid:
             raise BadData(
-                f"{path} must list every image of the split, but lacks {len(unsaid):,} of "
-                f"{len(ids):,} ({unsaid[0]})."
+                f"{path} must list every image of split {split!r}, as {len(missing):,} of "
+                f"{len(ids):,} have no XML file in Annotations ({missing[0]}.xml), but lacks "
+                f"{len(unsaid):,} of {len(ids):,} ({unsaid[0]})."
             )
         labels[:, c] = [said[i] for i in ids]
     return labels

@@ -33,11 +33,11 @@ from ccr_diag.arrays import ABSENT, PRESENT, UNKNOWN, Unlisted
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.images import rgb_of
 from ccr_diag.data.listing import Listing, Row, dataset_of
-from ccr_diag.data.lists import first_there, read_lines
-from ccr_diag.data.manifests.fields import shown
-from ccr_diag.data.reading import Progress, silent
+from ccr_diag.data.manifests.fields import require_no_cells, shown
+from ccr_diag.data.reading import first_there, read_lines
 from ccr_diag.errors import BadData
 from ccr_diag.npy import npy_array
+from ccr_diag.progress import Progress, silent
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 LABELS = ("json", "npy")
@@ -300,7 +300,12 @@ def _listing(tars: Sequence[Path], examples: Mapping[str, Example]) -> Listing:
             for key in ("labels", "negatives")
         )
         caption = said.get("caption")
-        caption = _caption(example) if caption is None else str(caption)
+        if caption is None:
+            caption = _caption(example)
+        elif not isinstance(caption, str):
+            raise BadData(
+                f"{example.parts['json']} must hold text in 'caption', but holds {shown(caption)}."
+            )
         rows.append(Row(at, name, labels, negatives, caption=caption))
     return Listing(where, rows, "example", "unknown" if says else "", names, notes=notes)
 
@@ -376,6 +381,8 @@ def _classes(
     """The class names of a list of names, or of numbers where the classes are known."""
     if not isinstance(listed, list):
         raise BadData(f"{member} must hold a list in {key!r}, but holds {shown(listed)}.")
+    if names is not None and all(isinstance(label, int) for label in listed):
+        require_no_cells(str(member), listed, len(names))
     return tuple(_class(member, key, label, names) for label in listed)
 
 

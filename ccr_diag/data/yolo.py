@@ -7,11 +7,13 @@ In: a file, or the folder that holds it, with
     names: [cat, dog]              or {0: cat, 1: dog}
 
 The boxes of ``…/images/a/1.jpg`` are in ``…/labels/a/1.txt``, one ``class x y w h`` (or the class
-alone) a line; there is no such file where nothing was found. A class is in an image if it has a
+alone, or a polygon) a line; there is no such file where nothing was found, but some in a split. A
+class is in an image if it has a
 box; what that means for the others, YOLO does not say, so the user declares it. Out:
 ``MultiLabelDataset``.
 """
 
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,9 @@ from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.folder import is_image, walk
 from ccr_diag.data.images import ImageFiles, inside
 from ccr_diag.data.listing import Listing, Row, dataset_of
-from ccr_diag.data.lists import read_lines
-from ccr_diag.data.reading import Progress, silent
+from ccr_diag.data.reading import read_lines
 from ccr_diag.errors import BadData
+from ccr_diag.progress import Progress, silent
 
 SPLITS = ("train", "val", "test")
 
@@ -46,9 +48,10 @@ def load_yolo(
             meaning.
     """
     path, said = _read(argument)
-    names = _names(path, said["names"])
+    names = _names(path, said["names"], said.get("nc"))
     known = [one for one in SPLITS if said.get(one)]
     images, times = _images_of(path, said, [split] if split in known else known)
+    _require_label_files(path, images)
     rows = [
         Row(at, name, _labels(image, path, names), split=one)
         for at, (name, (image, one)) in enumerate(images.items(), start=1)
@@ -97,19 +100,24 @@ def _read(argument: str) -> tuple[Path, Mapping[str, Any]]:
     return path, said
 
 
-def _names(path: Path, names: object) -> tuple[str, ...]:
-    """The classes by their numbers."""
+def _names(path: Path, names: object, nc: object) -> tuple[str, ...]:
+    """The classes by their numbers; ``nc``, if it is there, says how many."""
     if isinstance(names, dict):
         if sorted(map(str, names)) != sorted(map(str, range(len(names)))):
             raise BadData(
                 f"{path} must number its names from 0 without gaps, but numbers them "
-                f"{', '.join(map(str, names))}."
+                f"{reprlib.repr(list(names))}."
             )
         names = [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
     if not isinstance(names, list) or not all(isinstance(n, str) and n.strip() for n in names):
         raise BadData(
-            f"{path} must hold texts in names, but holds {names!r}; put quotes around a name that "
-            "YAML reads as a number or as yes or no."
+            f"{path} must hold texts in names, but holds {reprlib.repr(names)}; put quotes around "
+            "a name that YAML reads as a number or as yes or no."
+        )
+    if nc not in (None, len(names)):
+        raise BadData(
+            f"{path} must name as many classes as nc says, but names {len(names)} and says "
+            f"{reprlib.repr(nc)}; mend the wrong one."
         )
     return tuple(name.strip() for name in names)
 
@@ -118,7 +126,7 @@ def _images_of(
     path: Path, said: Mapping[str, Any], splits: Sequence[str]
 ) -> tuple[dict[str, tuple[Path, str]], int]:
     """The images of some splits: name → file and first split; and how often images are named."""
-    root = path.parent / str(said.get("path") or "")
+    root = path.parent / _text(path, "path", said.get("path") or "")
     if not root.is_dir():
         raise BadData(
             f"{path} must say in path the folder of its images, but {root} is none; take path out "
@@ -135,6 +143,12 @@ def _images_of(
     return images, times
 
 
+def _text(path: Path, key: str, place: object) -> str:
+    if not isinstance(place, str):
+        raise BadData(f"{path} must say a place in {key}, but says {reprlib.repr(place)}.")
+    return place
+
+
 def _name(root: Path, image: Path) -> str:
     """An image from the root, or whole where it is elsewhere."""
     return (image.relative_to(root) if image.is_relative_to(root) else image).as_posix()
@@ -142,7 +156,7 @@ def _name(root: Path, image: Path) -> str:
 
 def _images(path: Path, root: Path, split: str, place: object) -> Iterator[Path]:
     """The images of a folder, or of a list of them."""
-    text = str(place)
+    text = _text(path, split, place)
     # Exports of Roboflow say ../train/images of a folder beside the file.
     found = next(
         (p for p in (root / text, root / text.removeprefix("../")) if p.exists()), root / text
@@ -172,10 +186,26 @@ def _listed(listed_in: Path, root: Path, line: str) -> Path:
     return inside(listed_in.parent if line.startswith("./") else root, line.removeprefix("./"))
 
 
+def _label_file(image: Path) -> Path:
+    """Where the boxes of an image are, if there are any."""
+    head, found, tail = str(image).rpartition("/images/")
+    return Path(f"{head}/labels/{tail}" if found else image).with_suffix(".txt")
+
+
+def _require_label_files(path: Path, images: Mapping[str, tuple[Path, str]]) -> None:
+    """Every split has some: without any, nobody labelled it, or they are elsewhere."""
+    looked = {split: image for image, split in images.values()}
+    labelled = {split for image, split in images.values() if _label_file(image).exists()}
+    for split in looked.keys() - labelled:
+        raise BadData(
+            f"{path} needs label files for the images of {split}, but there is none, such as "
+            f"{_label_file(looked[split])}; put them there, or ask for another split."
+        )
+
+
 def _labels(image: Path, listed_in: Path, names: Sequence[str]) -> tuple[str, ...]:
     """The classes of an image, each once."""
-    head, found, tail = str(image).rpartition("/images/")
-    path = Path(f"{head}/labels/{tail}" if found else image).with_suffix(".txt")
+    path = _label_file(image)
     if not path.exists():
         return ()
     try:

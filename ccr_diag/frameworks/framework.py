@@ -1,11 +1,12 @@
 """What every tuning framework is: class text embeddings, and scores of images made with them."""
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from ccr_diag.progress import UnitProgress, silent
 
 Examples = Literal["images", "captions", "images of captions"]
 
@@ -69,7 +70,7 @@ class Framework(nn.Module):
         self,
         image_features: Float[Tensor, "images *features dim"],
         text: Float[Tensor, "classes dim"],
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: UnitProgress = silent,
     ) -> Float[Tensor, "images classes"]:
         """Scores without gradient, on the CPU, ``CHUNK`` images at a time.
 

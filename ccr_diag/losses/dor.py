@@ -33,7 +33,7 @@ from ccr_diag.losses.kgcoop import cosine_distance
 from ccr_diag.losses.nouns import WORDNET, read_nouns
 from ccr_diag.prompts import PLACEHOLDER, ContextPrompts, zero_shot_embeddings
 from ccr_diag.runs import cache_folder
-from ccr_diag.stored import stored
+from ccr_diag.text_feature_files import stored
 
 BATCH = 512  # nouns encoded at once
 

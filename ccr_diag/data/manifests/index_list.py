@@ -8,7 +8,7 @@ and ``classes.txt`` beside it, one name a line. An image without a class is a pa
 from pathlib import Path
 
 from ccr_diag.data.listing import Listing, Row
-from ccr_diag.data.lists import read_lines
+from ccr_diag.data.reading import read_lines
 from ccr_diag.errors import BadData
 
 CLASSES = "classes.txt"

@@ -16,12 +16,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from ccr_diag.data.listing import Listing, Row
 from ccr_diag.data.manifests.fields import (
-    OTHER_NAMES,
-    image_field,
+    image_and_labels,
     names_in_list,
+    require_no_cells,
     require_no_near_name,
     shown,
 )
@@ -68,7 +69,7 @@ def read_json(path: Path) -> Listing:
             return _ram(path, content["images"], content["classes"])
         case {"labels": {}}:
             return _fiftyone(path, content["labels"], content.get("classes"))
-    keys = f"the keys {', '.join(map(str, content))}" if isinstance(content, dict) else "no list"
+    keys = f"the keys {', '.join(content) or '(none)'}" if isinstance(content, dict) else "no list"
     raise BadData(f"{path} must hold {FORMS}, but has {keys}.")
 
 
@@ -86,7 +87,8 @@ def _parsed(path: Path, text: str, rule: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as e:
         place = f"line {e.lineno} column {e.colno}" if rule.startswith(f"{path} must") else ""
-        raise BadData(f"{rule}, but is not ({e.msg}{place and f', {place}'}).") from e
+        several = "; a file of one record a line ends in .jsonl" if e.msg == "Extra data" else ""
+        raise BadData(f"{rule}, but is not ({e.msg}{place and f', {place}'}){several}.") from e
     except (RecursionError, ValueError) as e:  # too deep, or a number of too many digits
         raise BadData(f"{rule}, but is not ({e}).") from e
 
@@ -110,7 +112,9 @@ def _records(path: Path, records: Iterable[tuple[int, Any]], unit: str) -> Listi
     for at, record in records:
         where = f"{path} {unit} {at}"
         if not isinstance(record, dict):
-            raise BadData(f"{where} must be an object with image and labels: {shown(record)}.")
+            raise BadData(
+                f"{where} must be an object with image and labels, but is {shown(record)}."
+            )
         new_keys = [key for key in record if key not in met]
         require_no_near_name(path, new_keys)
         met.update(record.keys())
@@ -132,16 +136,9 @@ def record_row(where: str, at: int, record: Mapping[str, Any]) -> Row:
     Raises:
         BadData: a key is missing, or holds something else.
     """
-    key = image_field(where, list(record))
-    for needed, has in (("image", key is not None), ("labels", "labels" in record)):
-        if not has:
-            other = next((name for name in OTHER_NAMES[needed] if name in record), "")
-            raise BadData(
-                f"{where} needs image and labels, but {needed!r} is not in it: "
-                f"{', '.join(record)}{other and f'; call {other!r} {needed!r}'}."
-            )
-    image = record[key or "image"]
-    _require_text(where, key or "image", image)
+    key = image_and_labels(where, list(record))
+    image = record[key]
+    _require_text(where, key, image)
     if "split" in record:
         _require_text(where, "split", record["split"])
     caption = record.get("caption")
@@ -182,10 +179,12 @@ def _mmpretrain(path: Path, records: list[Any], metainfo: Mapping[str, Any]) -> 
     """Records with ``img_path`` and ``gt_label``, and the classes of ``metainfo``."""
     declared = metainfo.get("classes", metainfo.get("categories"))
     if isinstance(declared, list) and all(
-        isinstance(c, dict) and {"id", "name"} <= c.keys() for c in declared
+        isinstance(c, dict) and isinstance(c.get("id"), int) and "name" in c for c in declared
     ):
         names = names_in_list(str(path), "categories", [c["name"] for c in declared])
         known = {c["id"]: name for c, name in zip(declared, names, strict=True)}
+        if len(known) < len(names):
+            raise BadData(f"{path} must number its categories apart, but repeats an id.")
     else:
         names = names_in_list(str(path), "metainfo classes", declared)
         known = _known(names)
@@ -250,6 +249,7 @@ def _label_studio(path: Path, tasks: list[Any]) -> Listing:
     """Choices of annotators; a class that some chose and others did not is unknown."""
     rows, unlabelled, disputed = [], 0, 0
     questions: set[str] = set()
+    others: set[str] = set()
     for at, task in enumerate(tasks, start=1):
         where = f"{path} record {at}"
         match task:
@@ -260,7 +260,7 @@ def _label_studio(path: Path, tasks: list[Any]) -> Listing:
                     f"{where} must be a task of Label Studio with data.image and annotations, but "
                     f"is {shown(task)}; export as JSON, not JSON_MIN."
                 )
-        chosen = [_choices(where, a, questions) for a in annotations if _counts(a)]
+        chosen = [_choices(where, a, questions, others) for a in annotations if _counts(a)]
         if not chosen:
             unlabelled += 1
             continue
@@ -278,6 +278,7 @@ def _label_studio(path: Path, tasks: list[Any]) -> Listing:
     ) + (
         f"In {disputed:,} images annotators chose differently: what only some chose is unknown.",
     ) * bool(disputed)
+    notes += (f"Choices are read, and {', '.join(sorted(others))} are not.",) * bool(others)
     return Listing(path, rows, "record", notes=notes)
 
 
@@ -286,26 +287,33 @@ def _counts(annotation: Any) -> bool:
     return isinstance(annotation, dict) and not annotation.get("was_cancelled")
 
 
-def _choices(where: str, annotation: Mapping[str, Any], questions: set[str]) -> set[str]:
-    """What one annotator chose; ``questions`` learns what was asked."""
+def _choices(
+    where: str, annotation: Mapping[str, Any], questions: set[str], others: set[str]
+) -> set[str]:
+    """What one annotator chose; the sets learn what was asked, and what else was answered."""
     chosen: set[str] = set()
-    for result in annotation.get("result", []):
+    for result in annotation.get("result") or []:
         match result:
             case {"type": "choices", "value": {"choices": choices}}:
                 questions.add(str(result.get("from_name", "choices")))
                 chosen.update(names_in_list(where, "choices", choices))
+            case {"type": str(kind)}:
+                others.add(kind)
     return chosen
 
 
 def _local_name(folder: Path, image: str) -> str:
     """Where an image of Label Studio lies: what it serves is not named as it is stored."""
     if "/local-files/?d=" in image:
-        return image.split("/local-files/?d=", 1)[1]
-    if image.startswith("/data/upload/"):
+        inner = image.split("/local-files/?d=", 1)[1]
+        places = [inner]
+    elif image.startswith("/data/upload/"):
         inner = image.removeprefix("/data/")
-        places = (inner, f"images/{Path(image).name}", Path(image).name)
-        return next((place for place in places if (folder / place).is_file()), inner)
-    return image
+        places = [inner, f"images/{Path(image).name}", Path(image).name]
+    else:
+        return image
+    places += [unquote(place) for place in places]
+    return next((place for place in places if (folder / place).is_file()), inner)
 
 
 def _known(names: Sequence[str]) -> dict[object, str]:
@@ -315,7 +323,9 @@ def _known(names: Sequence[str]) -> dict[object, str]:
 
 def _classes(where: str, labels: Iterable[Any], known: Mapping[Any, str]) -> tuple[str, ...]:
     """The class names of labels that are names or numbers."""
-    found = []
+    found, labels = [], list(labels)
+    if all(isinstance(label, int) for label in labels):
+        require_no_cells(where, labels, len(set(known.values())))
     for label in labels:
         key = label.strip() if isinstance(label, str) else label
         if isinstance(key, bool) or not isinstance(key, str | int) or key not in known:

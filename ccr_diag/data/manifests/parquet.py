@@ -24,14 +24,20 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
 from ccr_diag.arrays import ABSENT, PRESENT, UNKNOWN
 from ccr_diag.data.listing import Listing, Row
-from ccr_diag.data.manifests.fields import OTHER_NAMES, image_field, require_no_near_name, shown
+from ccr_diag.data.manifests.fields import (
+    OPTIONAL,
+    image_and_labels,
+    require_no_cells,
+    require_no_near_name,
+    shown,
+)
 from ccr_diag.data.unlisted import Says
 from ccr_diag.errors import BadData, MissingExtra
 from ccr_diag.runs import write_atomically
@@ -68,20 +74,23 @@ def read_parquet(path: Path) -> Listing:
         BadData: it is damaged, or breaks a rule of this module.
         MissingExtra: pyarrow is not installed.
     """
-    pa = _pyarrow(path, "Reading")
+    pa = require_pyarrow(path, "Reading")
     from pyarrow.parquet import ParquetFile
 
     try:
         with ParquetFile(path) as file:
             return _read(path, file)
-    except FileNotFoundError as e:
-        raise BadData(f"A manifest must be a readable file, but {path}: {e.strerror}.") from e
     except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as e:
         text = " ".join(str(e).split())
         raise BadData(f"{path} must be a whole Parquet file, but is damaged ({text}).") from e
 
 
-def _pyarrow(path: Path, doing: str) -> Arrow:
+def require_pyarrow(path: Path, doing: str) -> Arrow:
+    """The package, which is needed for doing something with a file.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
     try:
         import pyarrow
     except ImportError as e:
@@ -94,8 +103,11 @@ def _pyarrow(path: Path, doing: str) -> Arrow:
 
 def _read(path: Path, file: Arrow) -> Listing:
     schema = file.schema_arrow
-    image = _image_column(path, schema.names)
+    image = image_and_labels(path, schema.names)
     require_no_near_name(path, schema.names)
+    for name in (image, "labels", *OPTIONAL):
+        if schema.names.count(name) > 1:
+            raise BadData(f"{path} needs each column once, but has {name!r} twice; drop one.")
     stated = _stated(path, schema.metadata or {})
     read = ("negatives", "split", "caption", *(["id"] if stated.class_names else []))
     optional = [name for name in read if name in schema.names and name != image]
@@ -144,18 +156,6 @@ def _read(path: Path, file: Arrow) -> Listing:
     )
 
 
-def _image_column(path: Path, names: Sequence[str]) -> str:
-    image = image_field(path, names)
-    for needed, has in (("image", image), ("labels", "labels" in names)):
-        if not has:
-            other = next((name for name in OTHER_NAMES[needed] if name in names), "")
-            raise BadData(
-                f"{path} needs columns image and labels, but {needed!r} is not among them: "
-                f"{', '.join(names)}{other and f'; call {other!r} {needed!r}'}."
-            )
-    return image or "image"
-
-
 def _stated(path: Path, metadata: Mapping[bytes, bytes]) -> Stated:
     """What the metadata say, checked."""
     if KEY not in metadata:
@@ -165,9 +165,15 @@ def _stated(path: Path, metadata: Mapping[bytes, bytes]) -> Stated:
     except ValueError as e:
         raise BadData(f"{path} must hold JSON in its metadata ccr-diag, but does not ({e}).") from e
     match said:
-        case {"class_names": [*names], "class_ids": ids, "new": [*new], "unlisted": unlisted}:
-            texts = [*names, *new, *(ids or [])]
-            if all(isinstance(text, str) for text in texts) and unlisted in get_args(Says):
+        case {
+            "class_names": [*names],
+            "class_ids": None | [*_] as ids,
+            "new": [*new],
+            "unlisted": "negative" | "unknown" | "" as unlisted,
+        }:
+            if all(isinstance(text, str) for text in (*names, *(ids or []))) and all(
+                name in names for name in new
+            ):
                 return Stated(
                     tuple(names), None if ids is None else tuple(ids), frozenset(new), unlisted
                 )
@@ -191,10 +197,14 @@ def _flat(path: Path, name: str, column: Arrow, before: int) -> tuple[Arrow, Any
     import pyarrow.types as types
 
     kind = column.type
-    if not (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)):
+    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    inner = kind.value_type if is_list else kind
+    inner = inner.value_type if types.is_dictionary(inner) else inner
+    readable = (types.is_string, types.is_large_string, types.is_integer, types.is_null)
+    if not is_list or not any(fits(inner) for fits in readable):
         raise BadData(
-            f"{path} must hold a list in column {name!r}, but it is of type {kind}; write names as "
-            "a list of text."
+            f"{path} must hold a list of names or of class numbers in column {name!r}, but it is "
+            f"of type {kind}; write names as a list of text."
         )
     if column.null_count:
         at = before + column.is_null().to_pylist().index(True) + 1
@@ -223,8 +233,12 @@ def _lists(
                 at = before + int(np.searchsorted(ends, i, side="right")) + 1
                 raise BadData(_no_class(path, at, name, None if code < 0 else values[code], stated))
     flat_names: list[Any] = [names[code] for code in codes]
-    starts = (ends - lengths).tolist()
-    return (tuple(flat_names[start:end]) for start, end in zip(starts, ends.tolist(), strict=True))
+    slices = [slice(*ends) for ends in zip((ends - lengths).tolist(), ends.tolist(), strict=True)]
+    if stated.class_names and types.is_integer(encoded.dictionary.type):
+        for at, one in enumerate(slices, start=before + 1):
+            numbers = [values[code] for code in codes[one]]
+            require_no_cells(f"{path} row {at}", numbers, len(stated.class_names))
+    return (tuple(flat_names[one]) for one in slices)
 
 
 def _class_name(value: object, stated: Stated) -> str | None:
@@ -323,7 +337,7 @@ def write_parquet(path: Path, rows: Sequence[Row], stated: Stated) -> None:
         MissingExtra: pyarrow is not installed.
         NoSpace: the disk is full.
     """
-    pa = _pyarrow(path, "Writing")
+    pa = require_pyarrow(path, "Writing")
     from pyarrow import parquet
 
     names = pa.list_(pa.string())

@@ -8,15 +8,16 @@
   names are listed; in the one-hot form every other column is a class.
 - The delimiter of a .csv file is a comma, semicolon or tab, as its header shows; of .tsv, a tab.
 - A list of names is separated by ``;`` or ``|``, or is a JSON list; empty when there is none.
-- Cells and values: 1 is present, 0 is absent; −1 and an empty cell are not said, so the user must
-  declare them: elsewhere −1 means absent (CelebA, VOC) as well as uncertain (CheXpert).
+- Cells and values: 1 and true are present, 0 and false absent; −1 and an empty cell are not said,
+  so the user must declare them: elsewhere −1 means absent (CelebA, VOC) as well as uncertain
+  (CheXpert). 1.0 is 1, and so is 1,0 where commas separate no columns.
 - In the form of pairs an image without a class has one row with an empty ``label``.
 
 Out: ``Listing``.
 """
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
 from operator import itemgetter
 from pathlib import Path
@@ -26,20 +27,20 @@ from ccr_diag.data.listing import Listing, Row
 from ccr_diag.data.manifests.fields import (
     IMAGE,
     OPTIONAL,
-    OTHER_NAMES,
     image_field,
     names_in_text,
+    rename,
     require_no_near_name,
 )
 from ccr_diag.data.unlisted import Says
 from ccr_diag.errors import BadData
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-PRESENT_CELLS = frozenset({"1", "1.0", "+1"})
-ABSENT_CELLS = frozenset({"0", "0.0"})
-MINUS_CELLS = frozenset({"-1", "-1.0"})
-UNSAID_CELLS = MINUS_CELLS | {""}
-CELLS = PRESENT_CELLS | ABSENT_CELLS | UNSAID_CELLS
+NO, YES, MINUS, EMPTY = range(4)
+CELLS = {"0": NO, "0.0": NO, "1": YES, "1.0": YES, "+1": YES, "-1": MINUS, "-1.0": MINUS, "": EMPTY}
+CELLS |= {word: NO for word in ("False", "FALSE", "false")}
+CELLS |= {word: YES for word in ("True", "TRUE", "true")}
+UNSAID = {MINUS, EMPTY}
 TOO_MANY_MEANINGS = "has cells of 0 and of -1, which cannot both be absent"
 FIELD_BYTES = 2**24  # of a caption or a list; the default of the standard library is 2**17
 
@@ -75,22 +76,19 @@ def read_table(path: Path) -> Listing:
     csv.field_size_limit(FIELD_BYTES)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
+            first = file.readline(FIELD_BYTES)
             delimiter = _delimiter(path, first)
             file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            header = [name.strip() for name in next(reader, [])]
+            rows = _fields(path, delimiter, file)
+            header = [name.strip() for name in next(rows, (1, []))[1]]
             image = _image_column(path, header, delimiter)
-            table = Table(
-                path, delimiter, header, image, _rows(path, delimiter, header, image, reader)
+            listing = _read(
+                Table(path, delimiter, header, image, _rows(path, delimiter, header, image, rows))
             )
-            listing = _read(table)
     except OSError as e:
         raise BadData(f"A manifest must be a readable file, but {path}: {e.strerror}.") from e
     except UnicodeDecodeError as e:
         raise BadData(f"A manifest must be UTF-8 text, but {path} is not; save it as UTF-8.") from e
-    except csv.Error as e:
-        raise BadData(f"A manifest must be comma-separated values, but {path}: {e}.") from e
     if not listing.rows:
         raise BadData(f"{path} needs at least one row below its header, but has none.")
     return listing
@@ -110,13 +108,44 @@ def _delimiter(path: Path, line: str) -> str:
 
 
 def _split(line: str, delimiter: str) -> list[str]:
-    return [name.strip() for row in csv.reader([line], delimiter=delimiter) for name in row]
+    try:
+        return [name.strip() for row in csv.reader([line], delimiter=delimiter) for name in row]
+    except csv.Error:  # which reading the header will tell
+        return []
+
+
+def _fields(path: Path, delimiter: str, file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """The fields of each row, the header first, and the line that it begins on."""
+    reader = csv.reader(_text(path, file), delimiter=delimiter, strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as e:
+            raise BadData(
+                f"{path} line {line} must hold fields separated by {DELIMITERS[delimiter]}, but "
+                f"does not ({e}); put double quotes around a field that holds a double quote, and "
+                "write that twice."
+            ) from e
+        yield line, fields
+
+
+def _text(path: Path, file: Iterable[str]) -> Iterator[str]:
+    """The lines, which hold no NUL: that is no text, but another encoding."""
+    for at, line in enumerate(file, start=1):
+        if "\0" in line:
+            raise BadData(f"{path} line {at} must be UTF-8 text, but holds NUL; save it as UTF-8.")
+        yield line
 
 
 def _image_column(path: Path, header: list[str], delimiter: str) -> str:
     """The image column, in a header that is none other's."""
     if not header:
-        raise BadData(f"{path} needs a header with columns image and labels, but is empty.")
+        raise BadData(
+            f"{path} needs a header with columns image and labels on line 1, but that is empty."
+        )
     image = image_field(path, header)
     if image is None:
         raise _lacks(path, header, delimiter, "image")
@@ -128,24 +157,29 @@ def _image_column(path: Path, header: list[str], delimiter: str) -> str:
 
 def _lacks(path: Path, header: list[str], delimiter: str, column: str) -> BadData:
     """The error about a column that is not there."""
-    other = next((name for name in OTHER_NAMES[column] if name in header), "")
-    as_list = " and separate its names by ';'" if column == "labels" else ""
     return BadData(
         f"{path} needs columns image and labels, separated by {DELIMITERS[delimiter]}, but "
-        f"{column!r} is not in its header: {', '.join(header)}"
-        f"{other and f'; call {other!r} {column!r}{as_list}'}."
+        f"{column!r} is not in its header: {', '.join(header)}{_rename(column, header)}."
     )
 
 
+def _rename(column: str, header: list[str]) -> str:
+    hint = rename(column, header)
+    return f"{hint} and separate its names by ';'" if hint and column == "labels" else hint
+
+
 def _rows(
-    path: Path, delimiter: str, header: list[str], image_column: str, reader: Iterator[list[str]]
+    path: Path,
+    delimiter: str,
+    header: list[str],
+    image_column: str,
+    rows: Iterator[tuple[int, list[str]]],
 ) -> Iterator[tuple[int, list[str]]]:
     """Line and fields of each row that is not blank."""
     image = header.index(image_column)
-    for fields in reader:
+    for line, fields in rows:
         if not fields:
             continue
-        line: int = reader.line_num  # type: ignore[attr-defined]
         if len(fields) != len(header):
             more = "more" if len(fields) > len(header) else "fewer"
             raise BadData(
@@ -218,22 +252,28 @@ def _one_hot(table: Table) -> Listing:
     if not places or "negatives" in table.header:
         raise _lacks(table.path, table.header, table.delimiter, "labels")
     names = tuple(table.header[i] for i in places)
+    if "" in names:
+        raise BadData(
+            f"{table.path} must name each class in its header, but column "
+            f"{places[names.index('')] + 1} has no name; take it out, or name it."
+        )
     cells_of = itemgetter(*places, places[0])  # one more, as one alone would come bare
-    rows, met = list[Row](), set[str]()
+    yes, unsaid = (bytes(code in those for code in range(256)) for those in ({YES}, UNSAID))
+    rows, met = list[Row](), set[int]()
     for line, fields in table.rows:
         cells = cells_of(fields)[:-1]
-        if not CELLS.issuperset(cells):
-            cells = tuple(map(str.strip, cells))
-        if not CELLS.issuperset(cells):
-            raise _no_cell(table, line, names, cells, bool(rows))
-        met.update(cells)
+        try:
+            codes = bytes(map(CELLS.__getitem__, cells))
+        except KeyError:
+            codes = bytes(_code(table, line, *named) for named in zip(names, cells, strict=True))
+        met.update(codes)
         rows.append(
             Row(
                 line,
                 fields[image or 0],
-                tuple(compress(names, map(PRESENT_CELLS.__contains__, cells))),
+                tuple(compress(names, codes.translate(yes))),
                 (),
-                tuple(compress(names, map(UNSAID_CELLS.__contains__, cells))),
+                tuple(compress(names, codes.translate(unsaid))) if max(codes) > YES else (),
                 _split_of(table, line, fields, split),
                 None if caption is None else fields[caption].strip(),
             )
@@ -243,37 +283,43 @@ def _one_hot(table: Table) -> Listing:
         rows,
         class_names=names,
         cells=True,
-        not_negative=TOO_MANY_MEANINGS if met & MINUS_CELLS and met & ABSENT_CELLS else "",
+        not_negative=TOO_MANY_MEANINGS if {NO, MINUS} <= met else "",
         unlisted_are=_unlisted_are(met),
         splits_by="a column 'split'",
     )
 
 
-def _no_cell(
-    table: Table, line: int, names: Sequence[str], cells: Sequence[str], later: bool
-) -> BadData:
-    """The error about a cell that is none; in the first row, the column is likely no class."""
-    name, cell = next((n, c) for n, c in zip(names, cells, strict=True) if c not in CELLS)
-    if not later:
-        return _lacks(table.path, table.header, table.delimiter, "labels")
-    return BadData(
-        f"{table.path} line {line} must hold 1, 0, -1 or nothing in the column of a class, but "
-        f"{name!r} holds {cell!r}; take out columns that are no class."
-    )
+def _code(table: Table, line: int, name: str, cell: str) -> int:
+    """What a cell of a class says."""
+    code = _plain_code(table, cell)
+    if code is None:
+        hint = _rename("labels", table.header) or "; take out columns that are no class"
+        raise BadData(
+            f"{table.path} needs columns image and labels, or a column of 1, 0, -1 or nothing for "
+            f"each class, but line {line} holds {cell!r} in {name!r}{hint}."
+        )
+    return code
 
 
-def _unlisted_are(met: set[str]) -> str:
+def _plain_code(table: Table, cell: str) -> int | None:
+    """What a cell says, with blanks around it or a decimal comma; None where it is no cell."""
+    cell = cell.strip()
+    return CELLS.get(cell if table.delimiter == "," else cell.replace(",", "."))
+
+
+def _unlisted_are(met: set[int]) -> str:
     """How an error calls cells that say neither present nor absent."""
-    kinds = [*(["-1"] if met & MINUS_CELLS else []), *(["an empty cell"] if "" in met else [])]
+    kinds = ["-1"] * (MINUS in met) + ["an empty cell"] * (EMPTY in met)
     return f"where {' and '.join(kinds)} stand{'s' * (len(kinds) == 1)} for it" if kinds else ""
 
 
 def _pairs(table: Table) -> Listing:
     """One row a pair of image and class."""
+    _require_pairs_alone(table)
     image, label = table.of(table.image) or 0, table.of("label") or 0
     value, split = table.of("value"), table.of("split")
     images: dict[str, Row] = {}
-    met = set[str]()
+    met = set[int]()
     for line, fields in _stripped(table):
         name, cell = fields[label], "1" if value is None else fields[value]
         if ";" in name or "|" in name:
@@ -281,7 +327,8 @@ def _pairs(table: Table) -> Listing:
                 f"{table.path} line {line} must hold one name in column 'label', but holds "
                 f"{name!r}; call the column 'labels' and put one image in a row."
             )
-        if name and cell not in CELLS:
+        code = _plain_code(table, cell)
+        if name and code is None:
             raise BadData(
                 f"{table.path} line {line} must hold 1, 0, -1 or nothing in column 'value', but "
                 f"holds {cell!r}."
@@ -293,11 +340,11 @@ def _pairs(table: Table) -> Listing:
                 f"{table.path} must put an image in one split, but {row.image!r} is in "
                 f"{row.split!r} on line {row.at} and in {part!r} on line {line}."
             )
-        if name:
-            met.add(cell)
-            images[row.image] = _with(row, cell, name)
+        if name and code is not None:
+            met.add(code)
+            images[row.image] = _with(row, code, name)
     rows = list(images.values())
-    if met & UNSAID_CELLS and not met & ABSENT_CELLS:
+    if met & UNSAID and NO not in met:
         # Nobody says what −1 and nothing mean here: they are not listed, like pairs without a row.
         names = {name for row in rows for name in row.labels + row.unknown}
         return Listing(
@@ -310,15 +357,30 @@ def _pairs(table: Table) -> Listing:
     return Listing(
         table.path,
         rows,
-        says="unknown" if met & ABSENT_CELLS else "",
+        says="unknown" if NO in met else "",
         splits_by="a column 'split'",
     )
 
 
-def _with(row: Row, cell: str, name: str) -> Row:
+def _require_pairs_alone(table: Table) -> None:
+    """No column says something of labels that pairs would not read."""
+    pairs = f"{table.path} has a row a pair of image and label, where"
+    for column in ("negatives", "caption"):
+        if column in table.header:
+            raise BadData(
+                f"{pairs} {column!r} has no place; call 'label' 'labels' and put one image in a "
+                f"row, or take {column!r} out."
+            )
+    require_no_near_name(table.path, table.header)
+    hint = rename("value", table.header)
+    if hint and "value" not in table.header:
+        raise BadData(f"{pairs} only 'value' says that a class is absent{hint}, or take it out.")
+
+
+def _with(row: Row, code: int, name: str) -> Row:
     """The row of an image with one more pair."""
-    if cell in PRESENT_CELLS:
+    if code == YES:
         return row._replace(labels=(*row.labels, name))
-    if cell in ABSENT_CELLS:
+    if code == NO:
         return row._replace(negatives=(*row.negatives, name))
     return row._replace(unknown=(*row.unknown, name))
