@@ -33,7 +33,6 @@ from ccr_diag.token_features import encode_tokens
 logger = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
-OPEN_CLIP_VERSION: str = open_clip.__version__
 PRECISIONS = ("fp32", "amp_bf16")  # open_clip's words
 # Settings of open_clip's modules that change what they compute, but not their weights.
 WITHOUT_WEIGHTS = ("num_heads", "pool_type", "text_pool_type", "eos_id", "text_eos_id", "pad_id")

@@ -30,12 +30,13 @@ def plan(
     pretrained: str | None,
     precision: str,
     device: str,
+    local: bool,
     output: Path | None,
     overwrite: bool,
     **options: object,
 ) -> list[str]:
     """Which images go through which model."""
-    from ccr_diag.plan import backbone_lines, data_lines
+    from ccr_diag.plan import OF_POSITIONS, backbone_lines, data_lines
     from ccr_diag.runs import cache_folder
 
     _check_output(output, overwrite)
@@ -46,6 +47,7 @@ def plan(
         *backbone_lines(
             model, len(dataset), len(dataset.class_names), device, pretrained, precision
         ),
+        *[OF_POSITIONS] * local,
         f"Writes: {', '.join(to)}",
     ]
 

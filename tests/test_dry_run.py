@@ -231,6 +231,15 @@ def test_captions_are_not_counted_before_they_are_read(ccr, tiny_clip, drawn_dat
     assert "Examples: captions; how many is known once they are read" in result.stdout
 
 
+def test_features_of_positions_are_announced_where_there_will_be_any(ccr, tiny_clip, drawn_data):
+    asked = ["finetune", "--model", tiny_clip, "--data", drawn_data, "--dry-run"]
+    said = [ccr(*asked, "--framework", name).stdout for name in ("coop", "dualcoop")]
+    assert ["features of positions" in text for text in said] == [False, True]
+    asked[0] = "embed"
+    said = [ccr(*asked, *flags).stdout for flags in ([], ["--local"])]
+    assert ["features of positions" in text for text in said] == [False, True]
+
+
 def test_what_is_known_of_a_model_before_its_weights_are_read(tiny_clip, tmp_path):
     folder = Path(tiny_clip.removeprefix("local-dir:"))
     assert known_before(tiny_clip, None) == (16, folder / "open_clip_model.safetensors")
