@@ -11,6 +11,7 @@ from .options import existing_output, format_option, output_option
 from .progress import Progress
 
 if TYPE_CHECKING:
+    from ccr_diag.config import FinetuneConfig
     from ccr_diag.data.dataset import MultiLabelDataset
     from ccr_diag.grids import Grid
 
@@ -126,15 +127,20 @@ def _runs(grid: "Grid") -> list[str]:
     """What a grid runs, and measures."""
     from ccr_diag.grids import run_name
 
-    names = dict.fromkeys(run_name(config) for config in grid.runs)
+    runs = {run_name(config): config for config in grid.runs}
     splits = dict.fromkeys(str(config.seed) for config in grid.runs)
     data = grid.data or tuple(dict.fromkeys(config.data for config in grid.runs))
     return [
-        f"{len(grid.runs)} runs: {len(names)} settings, splits {', '.join(splits)}",
+        f"{len(grid.runs)} runs: {len(runs)} settings, splits {', '.join(splits)}",
         f"Measured on: {', '.join(data)}, split {grid.split}",
         f"Calibrators: {', '.join(grid.calibrators)}",
-        *names,
+        *(f"{name}: {_varied(grid, config)}" for name, config in runs.items()),
     ]
+
+
+def _varied(grid: "Grid", config: "FinetuneConfig") -> str:
+    """The settings of a run that others have otherwise."""
+    return ", ".join(f"{name.strip('_')} {getattr(config, name)}" for name in grid.varied)
 
 
 def _data(grid: "Grid") -> list["MultiLabelDataset"]:

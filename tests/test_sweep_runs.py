@@ -418,6 +418,7 @@ def test_a_dry_run_says_what_would_be_run_and_writes_nothing(grid_file, tmp_path
     assert lines[0] == "4 runs: 2 settings, splits 1, 2"
     runs = [line.partition("-")[0] for line in lines if line.startswith("bce")]
     assert runs == ["bce", "bce+ccr"]
+    assert sum("regularizer ccr" in line for line in lines) == 1
     assert lines[-1] == "Writes: sweep"
     assert list(tmp_path.iterdir()) == []
 
