@@ -195,7 +195,7 @@ def _builtin(model: str, tag: str | None) -> Pretrained:
         )
     tags = open_clip.list_pretrained_tags_by_model(model)
     if tag is None:
-        fit = ", ".join(_tags(model)) or "none known"
+        fit = ", ".join(usable_tags(model)) or "none known"
         raise BadConfig(
             f"Model {model!r} needs --pretrained, a tag ({fit}) "
             "or a weights file, as random weights are never used."
@@ -230,7 +230,7 @@ def _of_file(model: str, weights: Path) -> Pretrained:
     """Weights of a file, whose preprocessing has to be known from elsewhere."""
     settings, config = open_clip.get_model_config(model), weights.parent / CONFIG
     beside, preprocess = _read_config(config, needs_model=False) if config.is_file() else ({}, None)
-    tags = _tags(model)
+    tags = usable_tags(model)
     if stored_shapes(weights).keys() >= OPENAI_NUMBERS:
         _check_activation(str(weights), model, True, f"{LOCAL}FOLDER with {CONFIG}")
         tags = [tag for tag in tags if tag == "openai"]
@@ -256,7 +256,7 @@ def _preprocessing(entry: Settings) -> dict[str, Any]:
     return {key: list(entry[key]) if key in ("mean", "std") else entry[key] for key in SHARED}
 
 
-def _tags(model: str) -> list[str]:
+def usable_tags(model: str) -> list[str]:
     """Tags of open_clip's list that have the activation of the model by which it lists them."""
     tags = open_clip.list_pretrained_tags_by_model(model)
     return [tag for tag in tags if _fits(model, _is_quick(model, tag))]

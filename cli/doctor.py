@@ -108,7 +108,7 @@ def _devices(found: dict[str, Any]) -> dict[str, str]:
     rows = {"cpu": f"{found['cpus']} cores{memory}"}
     if not (devices := found["devices"]):
         return rows
-    rows["cpu"] += f", {devices['threads']} threads of torch"
+    rows["cpu"] += f", threads of torch: {devices['threads']}"
     cards = [f"{each['name']} ({_size(each['memory'])})" for each in devices["cuda"]]
     rows["cuda"] = "; ".join([*(cards or ["none found"]), *devices["warnings"]])
     rows["mps"] = "found" if devices["mps"] else "none found"

@@ -108,7 +108,8 @@ def embed(
     the data set, or one that shares images with it, finds what is there.
 
     \b
-    ccr-diag embed --data coco:/data/coco --split val2017 --model ViT-B-16 --pretrained openai
+    ccr-diag embed --data coco:/data/coco --split val2017 --model ViT-B-16-quickgelu \\
+        --pretrained openai
     ccr-diag embed --data manifest:photos.csv -o features.npz
     """  # noqa: D301 (click wants the backspace itself)
     _check_output(output, overwrite)

@@ -214,13 +214,19 @@ def tracker_names(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def start_note(facts: dict[str, Any]) -> str:
-    """A warning where the bias rule starts far, 2 logits, from the share of positive labels."""
+    """A warning where all labels are positive, or the bias rule starts 2 logits off their share."""
     from ccr_diag.frameworks import FRAMEWORKS
 
     mean, prior, config = facts["start_probability"], facts["prior"], facts["config"]
+    framework = FRAMEWORKS[config.get("framework", "coop")]
+    if prior == 1:
+        return (
+            f"Note: no class is known to be absent from any of the training {framework.TRAINED_ON},"
+            " so nothing teaches what absence is; if every class was looked for in each, say "
+            "--unlisted negative.\n"
+        )
     if config["loss"] == "ranking" or abs(logit(mean) - logit(prior)) < 2:
         return ""
-    framework = FRAMEWORKS[config.get("framework", "coop")]
     of = "zero-shot" if framework.SCALE is None else "first"
     rules = "learned" if framework.TRAINED_ON == "captions" else "prior or learned"
     return (

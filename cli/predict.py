@@ -86,7 +86,7 @@ def predict(
 
     \b
     ccr-diag predict runs/ccr -o ccr.npz
-    ccr-diag predict model.pth.tar-50 --model ViT-B-16 --pretrained openai \\
+    ccr-diag predict model.pth.tar-50 --model ViT-B-16-quickgelu --pretrained openai \\
         --data manifest:photos.csv -o coop.npz
     """  # noqa: D301 (click wants the backspace itself)
     check_npz(output)

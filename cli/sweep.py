@@ -95,7 +95,7 @@ def sweep(
 
     \b
     ccr-diag sweep lambda --workers 2 --output sweeps/lambda
-    ccr-diag sweep lambda --set data=manifest:photos.csv --set model=ViT-B-16 \\
+    ccr-diag sweep lambda --set data=manifest:photos.csv --set model=ViT-B-16-quickgelu \\
         --set pretrained=openai
     """  # noqa: D301 (click wants the backspace itself)
     from ccr_diag.grids import load_grid

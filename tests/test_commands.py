@@ -74,6 +74,16 @@ def test_a_start_far_from_the_prior_is_said(ccr, own, tmp_path, biased_clip):
     )
 
 
+@pytest.mark.parametrize("loss", ["bce", "ranking"])
+def test_labels_that_are_all_positive_are_said(loss):
+    config = {"bias": "none", "loss": loss}
+    said = start_note({"start_probability": 0.98, "prior": 1.0, "config": config})
+    assert said == (
+        "Note: no class is known to be absent from any of the training images, so nothing teaches "
+        "what absence is; if every class was looked for in each, say --unlisted negative.\n"
+    )
+
+
 def test_a_manifest_without_splits_is_tuned_on_whole(ccr, own, tmp_path, drawn_data):
     source = Path(drawn_data.removeprefix("manifest:"))
     rows = [line.rsplit(",", 1)[0] for line in source.read_text().splitlines()]

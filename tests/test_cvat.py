@@ -69,6 +69,11 @@ def test_labels_of_tags_and_shapes(folder):
     assert load(folder, unlisted="unknown").labels.tolist()[2] == [-1] * 4
 
 
+def test_metadata_of_an_image_is_no_label(folder):
+    text = XML.replace('<tag label="Möwe"', '<metadata/><tag label="Möwe"')
+    assert load(folder, text).labels.tolist() == load(folder).labels.tolist()
+
+
 def test_subsets_are_splits(folder):
     assert len(load(folder, split="Test")) == 2
     assert load(folder, split="Train").image_ids == ("a b/1.jpg",)
@@ -92,6 +97,10 @@ BOMB = '<!DOCTYPE a [<!ENTITY x "x"><!ENTITY y "&x;&x;">]><annotations>&y;</anno
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        (
+            XML.replace("<image", '<track id="0" label="dog"/><image', 1),
+            "An export of CVAT, annotations.xml, must list images, but has tracks of a video; ",
+        ),
         (XML[:900], "An export of CVAT, annotations.xml, must be whole XML, but is not ("),
         (BOMB, "An export of CVAT, annotations.xml, must not declare entities, which can fill the"),
         ("<COCO/>", "An export of CVAT, annotations.xml, must have the root element annotations, "),

@@ -12,8 +12,11 @@ import pytest
 from ccr_diag import analysis
 from ccr_diag.cli.main import COMMANDS, cli
 from ccr_diag.grids import READY, load_grid
+from ccr_diag.pretrained import usable_tags
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAIR = r"model[ =]\"?(ViT[\w-]+)\"?[\s\\]*(?:--set |--)?pretrained[ =]+\"?(\w+)"
 
 
 def commands_of(heading):
@@ -93,6 +96,14 @@ def test_the_demo_shows_ccr_beside_what_it_must_be_compared_with(ccr, tmp_path, 
         assert model in result.stdout
     made = {path.name for path in (tmp_path / "demo").iterdir()}
     assert made == {"results.json", "tables.md", "tables.csv", "predictions", "runs", "figures"}
+
+
+def test_models_of_the_readme_and_of_the_help_have_the_activation_of_their_weights():
+    told = [README, *(path.read_text() for path in (ROOT / "cli").glob("*.py"))]
+    asked = {pair for text in told for pair in re.findall(PAIR, text)}
+    assert asked
+    for model, tag in asked:
+        assert tag in usable_tags(model), f"{model} with {tag}"
 
 
 def test_the_grid_of_the_readme_is_one(tmp_path):

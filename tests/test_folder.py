@@ -112,6 +112,11 @@ def test_links(folder, tmp_path):
         "what it leads to."
     )
     link.unlink()
+    link.symlink_to(tmp_path / "gone.png")
+    assert refusal(folder) == "DIR must hold images, but DIR/cat/out.png is a link to nothing."
+    link.unlink()
+    (folder / ".cache").mkdir()
+    assert ".cache" not in load(folder).class_names
     (folder / "fox").symlink_to(tmp_path, target_is_directory=True)
     assert refusal(folder) == "DIR must hold no links to folders, but DIR/fox is one."
 

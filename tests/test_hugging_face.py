@@ -5,6 +5,7 @@ import io
 import json
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -133,3 +134,62 @@ def test_what_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtra, match=r'run pip install "ccr-diag\[hf\]"'):
         load_dataset(f"hf:{tmp_path}", "all")
+
+
+def test_numbers_of_no_class_and_damaged_rows(tmp_path):
+    import datasets
+    import pyarrow as pa
+
+    folder = tmp_path / "saved"
+    table([[0], [1]], datasets.ClassLabel(names=["cat", "dog"])).save_to_disk(folder)
+    (path,) = folder.glob("*.arrow")
+    with pa.memory_map(str(path)) as file:
+        schema = pa.ipc.open_stream(file).schema
+    stored = pa.array([{"bytes": png(0), "path": None}] * 2, schema.field("image").type)
+    offsets = pa.py_buffer(np.array([0, 2**30, 2], np.int32))
+    values = pa.array([0, 7])
+    damaged = pa.ListArray.from_buffers(
+        schema.field("labels").type, 2, [None, offsets], children=[values]
+    )
+    for labels, expected in (
+        (
+            pa.array([[0], [7]]),
+            "row 1 of split 'train' must number its 2 classes from 0, but has 7",
+        ),
+        (damaged, "cannot be read (ArrowInvalid: "),
+    ):
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as out:
+            columns = [stored, labels.cast(schema.field("labels").type)]
+            out.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+        with pytest.raises(BadData) as error:
+            load_dataset(f"hf:{folder}", "all", "negative")
+        assert expected in str(error.value)
+
+
+def test_splits_and_columns_that_differ(tmp_path):
+    import datasets
+
+    text = datasets.Value("string")
+    mixed = {"train": table([["a"]], text), "test": table([["b"]], text, caption=["x"])}
+    datasets.DatasetDict(mixed).save_to_disk(tmp_path / "mixed")
+    with pytest.raises(BadData, match="in every split, but 'test' has others than 'train'"):
+        load_dataset(f"hf:{tmp_path / 'mixed'}", "all", "negative")
+    one = table([["a", None]], text)
+    one.save_to_disk(tmp_path / "nothing")
+    with pytest.raises(BadData, match="row 0 of split 'train' must hold classes in 'labels', but"):
+        load_dataset(f"hf:{tmp_path / 'nothing'}", "all", "negative")
+    one.add_column("negatives", ["b"]).save_to_disk(tmp_path / "types")
+    with pytest.raises(BadData, match="must hold negatives of the same type as labels, but does"):
+        load_dataset(f"hf:{tmp_path / 'types'}", "all")
+
+
+def test_labels_in_one_text_and_an_image_that_is_not_there(tmp_path):
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "labels": datasets.Value("string")})
+    rows = {"image": [{"bytes": png(1), "path": None}, None], "labels": ["b;a", None]}
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
+    data = load_dataset(f"hf:{tmp_path / 'saved'}", "all", "negative")
+    assert data.labels.tolist() == [[1, 1], [0, 0]]
+    with pytest.raises(BadData, match="Image 1 of split train is missing; take its row out"):
+        data.digest(1)

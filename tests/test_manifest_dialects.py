@@ -794,3 +794,93 @@ def test_answers_of_other_kinds_are_noted(shared):
     data = load(put(shared, "t.json", tasks))
     assert data.labels.tolist() == [[1], [0]]
     assert data.notes == ("Choices are read, and rectanglelabels are not.",)
+
+
+ENDLESS = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("deep.csv", "image,labels\ndata/0.png," + "[" * 100_000, "none (it is too deep): [["),
+        ("digits.json", f"[{ENDLESS}]", "digits.json must be whole JSON, but is not (Exceeds"),
+        ("long.txt", "a" * 300, "long.txt must name images that are there, relative to its own "),
+        ("long2.txt", "/" + "a" * 300, "has 1 of 1 at absolute places where they are not: /aaa"),
+        ("digits.txt", f"data/0.png {ENDLESS}", "line 1 must give numbers of classes, but gives o"),
+        ("half.json", [{"image": "data/0.png", "labels": ["a\0b"]}], "holds what no text has (NUL"),
+        (
+            "long.json",
+            [["a" * 99]],
+            f'must be an object with image and labels, but is ["{"a" * 55}….',
+        ),
+        (
+            "studio.json",
+            [{"data": {"image": "data/0.png"}, "annotations": [{"result": 5}]}],
+            "studio.json record 1 must hold a list in 'result', but holds 5.",
+        ),
+        (
+            "ids.json",
+            {
+                "metainfo": {"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]},
+                "data_list": [{"img_path": "data/0.png", "gt_label": [1]}],
+            },
+            "ids.json must number its categories apart, but repeats an id.",
+        ),
+    ],
+)
+def test_damaged_text(shared, name, content, expected):
+    put(shared, "classes.txt", "cat\ndog\n")
+    assert expected in refusal(put(shared, name, content))
+
+
+def test_damaged_metadata_of_parquet(shared):
+    path = shared / "deep.parquet"
+    schema = pa.schema({"image": pa.string(), "labels": pa.list_(pa.string())})
+    table = pa.table([["data/0.png"], [["cat"]]], schema=schema)
+    parquet.write_table(table.replace_schema_metadata({KEY: "[" * 100_000}), path)
+    assert "must hold JSON in its metadata ccr-diag" in refusal(path)
+    parquet.write_table(pa.table([["a"], [["b"]], [["c"]]], ["image", "labels", "labels"]), path)
+    assert refusal(path) == "deep.parquet needs each column once, but has 'labels' twice; drop one."
+
+
+def test_cells_of_parquet_that_say_nothing(shared):
+    cells = pa.array([[1, 0, None], [0, -1, 1]], pa.list_(pa.int8()))
+    path = shared / "cells.parquet"
+    for unlisted, unknown in (("negative", 0), ("unknown", -1)):
+        write_parquet(path, stated(unlisted=unlisted), image=IMAGES[:2], labels=cells)
+        assert load(path, unlisted).labels.tolist() == [[1, 0, unknown], [0, unknown, 1]]
+
+
+def test_declared_names_keep_their_blanks(shared):
+    path = shared / "blanks.parquet"
+    write_parquet(path, stated([" cat"]), image=IMAGES[:1], labels=[[" cat"]])
+    assert load(path, "stated").labels.tolist() == [[1]]
+
+
+def test_names_of_numbers_alone(tmp_path):
+    Image.new("RGB", (3, 3)).save(tmp_path / "7", "png")
+    put(tmp_path, "classes.txt", "cat\ndog\n")
+    assert load(put(tmp_path, "list.txt", "7 1\n")).labels.tolist() == [[0, 1]]
+
+
+def test_one_label_of_fiftyone_and_hidden_files(tmp_path):
+    (tmp_path / "data").mkdir()
+    for name in ("0.png", ".hidden.png", ".hidden.jpg"):
+        Image.new("RGB", (3, 3)).save(tmp_path / "data" / name)
+    data = load(put(tmp_path, "labels.json", {"classes": ["cat", "dog"], "labels": {"0": "dog"}}))
+    assert data.labels.tolist() == [[0, 1]]
+
+
+def test_what_is_said_twice_says_nothing_of_the_rest(shared):
+    content = {"images": [["data/0.png", ["cat", "cat"]]], "classes": ["cat", "dog"]}
+    path = put(shared, "twice.json", content)
+    assert "does not say what a class means" in refusal(path, "stated")
+    assert load(path, split="train").labels.tolist() == [[1, 0]]
+
+
+def test_ids_and_numbers_need_declared_classes(shared):
+    path = shared / "ids.parquet"
+    write_parquet(path, image=IMAGES[:2], labels=[["cat"], []], id=[5, 5])
+    assert load(path).image_ids == IMAGES[:2]
+    write_parquet(path, stated(), image=IMAGES[:1], labels=[[-1]])
+    assert "row 1 must number a class in column 'labels', but has -1" in refusal(path, "stated")

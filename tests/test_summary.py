@@ -146,6 +146,14 @@ def test_classes_that_nothing_shows_and_names_too_long():
     ]
 
 
+def test_positives_alone_are_a_problem():
+    """As ``--unlisted unknown`` leaves them."""
+    labels = np.where(dataset().labels == 1, 1, -1).astype(np.int8)
+    assert problems(dataset(labels=labels)) == [
+        ("No class is known to be absent from any image of test.", False)
+    ]
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [

@@ -52,6 +52,8 @@ SHARDS = {
         "s2.JPG": png(2),
         "README": b"x",
         "sub/.hidden": b"x",
+        "sub/.json": b"x",
+        "s2.mask.png": b"x",
     },
 }
 # The key ends at the first dot.
@@ -136,6 +138,22 @@ def test_bad_arrays(tmp_path, content, expected):
     assert refusal(tmp_path).startswith(expected)
 
 
+def test_numbers_below_0_and_negatives_of_one_example(tmp_path):
+    (tmp_path / "classnames.txt").write_text("cat\nhot dog\n")
+    members = {"0.png": png(0), "0.json": record(labels=[0], negatives=[1])}
+    tar = write(
+        tmp_path / "shards" / "0.tar", members | {"1.png": png(1), "1.json": record(labels=[1])}
+    )
+    assert load(tmp_path, unlisted="stated").labels.tolist() == [[1, 0], [-1, 1]]
+    write(tar, {"0.png": png(0), "0.json": record(labels=[-1])})
+    assert refusal(tmp_path) == (
+        "0.json in 0.tar must number a class in 'labels', but has -1, and classnames.txt has 2."
+    )
+    assert refusal(tmp_path, "{0..1000000}.tar") == (
+        "A range of tars must go up, and hold at most 1,000,000, but got {0..1000000}."
+    )
+
+
 def test_tars_of_one_name(tmp_path):
     for i, part in enumerate(["a", "b"]):
         members = {"s.png": png(i), "s.json": record(labels=[part])}
@@ -178,6 +196,10 @@ GOOD = {"k.png": png(0), "k.json": record(labels=["a"])}
         (
             GOOD | {"k.json": record(labels=[""])},
             "k.json in 9.tar must name classes in 'labels', but has \"\".",
+        ),
+        (
+            GOOD | {"k.json": record(labels=[True])},
+            "k.json in 9.tar must name classes in 'labels', but has true.",
         ),
         (GOOD | {"k.txt": b"\xff"}, "k.txt in 9.tar must be UTF-8 text, but is not."),
         (

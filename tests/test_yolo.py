@@ -30,6 +30,7 @@ def folder(tmp_path):
 YAML = (
     "path: set\ntrain: images/train\nval: images/val\ntest:\nnc: 3\nnames: [dog, cat, 'Möwe: x']\n"
 )
+LONG = "a" * 300  # for the name of a file
 LABELS = [[0, 1, 0], [1, 0, 1], [0, 0, 0], [0, 0, 0]]
 
 
@@ -88,6 +89,14 @@ def test_ways_to_say_the_same(folder, text):
     ("text", "expected"),
     [
         ("names: [a", "data.yaml must be a YAML file, but is not ("),
+        (
+            "names: !!int ''",
+            "data.yaml must be a YAML file, but is not (string index out of range)",
+        ),
+        ("names: !!bool x", "data.yaml must be a YAML file, but is not ('x')"),
+        ("names: !!timestamp x", "data.yaml must be a YAML file, but is not ('NoneType' object"),
+        (YAML.replace("path: set", f"path: {LONG}"), "data.yaml must say in path the folder of "),
+        (YAML.replace("images/val", LONG), "data.yaml must name in val a folder, a list of folde"),
         ("- 1", "data.yaml must say names and train, val or test, but has no names."),
         ("names: [a]", "data.yaml must say where train, val or test is, but says none of them."),
         (
@@ -144,6 +153,20 @@ def test_only_the_chosen_split_needs_to_be_good(folder):
     assert len(load(folder, split="train")) == 2
     assert len(load(folder, YAML.replace("images/val", "no/val"), split="train")) == 2
     assert "begins with 'cat'" in refusal(folder)
+    (folder / "set" / "labels" / "val" / "3.txt").write_text("9" * 5000)
+    assert "begins with '999999999999...9999999999999'; data.yaml names" in refusal(folder)
+
+
+def test_a_list_names_images_from_its_own_folder(folder):
+    (folder / "set" / "images" / "val" / "list.txt").write_text("./3.jpg\nimages/val/4.jpg\n")
+    data = load(folder, YAML.replace("images/val", "images/val/list.txt"), "val")
+    assert data.image_ids == ("images/val/3.jpg", "images/val/4.jpg")
+
+
+def test_numbers_of_names_are_no_text(folder):
+    names = "{" + ", ".join(f"{i}: c{i}" for i in reversed(range(11))) + "}"
+    text = YAML.replace("[dog, cat, 'Möwe: x']", names).replace("nc: 3", "nc: 11")
+    assert load(folder, text).class_names == tuple(f"c{i}" for i in range(11))
 
 
 def test_which_file(folder):
@@ -153,9 +176,14 @@ def test_which_file(folder):
         (folder / "set" / name).write_text(YAML)
     with pytest.raises(BadData, match="has a.yaml, b.yaml; name the file"):
         load_dataset(f"yolo:{folder / 'set'}", "all")
+    (folder / "other.yaml").write_text("a: 1\n")
+    assert len(load(folder)) == 4
 
 
 def test_a_split_without_any_label_file_is_refused(folder):
+    (folder / "set" / "labels" / "val" / "3.txt").unlink()
+    with pytest.raises(BadData, match="needs label files for the images of val, but there is none"):
+        load(folder)
     for path in (folder / "set" / "labels").rglob("*.txt"):
         path.unlink()
     with pytest.raises(BadData, match="needs label files for the images of"):

@@ -168,13 +168,16 @@ def _tables(argument: str) -> dict[str, Table]:
             found = datasets.load_dataset("imagefolder", data_dir=argument)
         else:
             found = datasets.load_dataset(argument)
+        splits = dict(found) if isinstance(found, dict) else {str(found.split or "train"): found}
+        for table in splits.values():
+            table.data.validate(full=True)  # damaged offsets would end the process without a word
     except Exception as e:  # whatever its readers, its cache and its client raise
         text = " ".join(str(e).split())
         raise BadData(
             f"hf:{argument} must be a folder, or a data set on the hub or in its cache, but cannot "
             f"be read ({type(e).__name__}: {text[:200]})."
         ) from e
-    return dict(found) if isinstance(found, dict) else {str(found.split or "train"): found}
+    return splits
 
 
 def _columns(
@@ -234,8 +237,12 @@ def _classes(
         )
     if names is not None:
         require_no_cells(where, listed, len(names))
-        if min(listed, default=0) < 0:
-            raise BadData(f"{where} must number its classes from 0, but has {min(listed)}.")
+        strange = [number for number in listed if not 0 <= number < len(names)]
+        if strange:
+            raise BadData(
+                f"{where} must number its {len(names)} classes from 0, but has {strange[0]}; "
+                "write the data set again."
+            )
         return tuple(names[number] for number in listed)
     found = tuple(name.strip() for name in listed)
     if not all(found):

@@ -198,7 +198,7 @@ def files_of(path: Path, root: Path, rows: Sequence[Row]) -> ImageFiles:
         row.image
         for row, place in zip(rows, paths, strict=True)
         if PureWindowsPath(row.image).drive or row.image.startswith("/")
-        if not place.is_file()
+        if not os.path.isfile(place)
     ]
     if gone:
         more = f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
@@ -223,7 +223,7 @@ def files_of(path: Path, root: Path, rows: Sequence[Row]) -> ImageFiles:
 def _path(root: Path, name: str) -> Path:
     place = root / name
     elsewhere = PureWindowsPath(name).drive or name.startswith("/") or ".." in name
-    return place if elsewhere or place.exists() else inside(root, name)
+    return place if elsewhere or os.path.exists(place) else inside(root, name)
 
 
 def _require_once(listing: Listing) -> None:

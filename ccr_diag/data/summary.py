@@ -238,7 +238,7 @@ def _same_content(
 
 
 def _without_examples(splits: Mapping[str, MultiLabelDataset]) -> Iterator[Problem]:
-    """Classes that no image of a split shows."""
+    """Classes that no image of a split shows, and splits that know of nothing absent."""
     for split, data in splits.items():
         shown = (data.labels == PRESENT).any(axis=0)
         lacking = [name for name, there in zip(data.class_names, shown, strict=True) if not there]
@@ -247,6 +247,8 @@ def _without_examples(splits: Mapping[str, MultiLabelDataset]) -> Iterator[Probl
                 f"{_number(lacking, 'class', 'classes')} of {len(shown)} {_are(lacking)} in no "
                 f"image of {split}: {_some(lacking)}."
             )
+        if not (data.labels == ABSENT).any():
+            yield Problem(f"No class is known to be absent from any image of {split}.")
 
 
 def _groups_of_same(

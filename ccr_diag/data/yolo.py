@@ -13,6 +13,7 @@ box; what that means for the others, YOLO does not say, so the user declares it.
 ``MultiLabelDataset``.
 """
 
+import os
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from ccr_diag.errors import BadData
 from ccr_diag.progress import Progress, silent
 
 SPLITS = ("train", "val", "test")
+DIGITS = 18  # of a class number, at most
 
 
 def load_yolo(
@@ -90,7 +92,8 @@ def _read(argument: str) -> tuple[Path, Mapping[str, Any]]:
         said = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as e:
         raise BadData(f"{path} must be a readable file, but is not: {e.strerror}.") from e
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as e:
+    # A tag that its value does not fit, as !!int '', raises LookupError or AttributeError.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as e:
         text = " ".join(str(e).split())
         raise BadData(f"{path} must be a YAML file, but is not ({text}).") from e
     if not isinstance(said, dict) or "names" not in said:
@@ -127,7 +130,7 @@ def _images_of(
 ) -> tuple[dict[str, tuple[Path, str]], int]:
     """The images of some splits: name → file and first split; and how often images are named."""
     root = path.parent / _text(path, "path", said.get("path") or "")
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise BadData(
             f"{path} must say in path the folder of its images, but {root} is none; take path out "
             "if it is the folder of the file."
@@ -159,9 +162,10 @@ def _images(path: Path, root: Path, split: str, place: object) -> Iterator[Path]
     text = _text(path, split, place)
     # Exports of Roboflow say ../train/images of a folder beside the file.
     found = next(
-        (p for p in (root / text, root / text.removeprefix("../")) if p.exists()), root / text
+        (p for p in (root / text, root / text.removeprefix("../")) if os.path.exists(p)),
+        root / text,
     )
-    if found.is_dir():
+    if os.path.isdir(found):
         files, _ = walk(found)
         images = [file for file in files if is_image(file)]
         if not images:
@@ -214,9 +218,9 @@ def _labels(image: Path, listed_in: Path, names: Sequence[str]) -> tuple[str, ..
         raise BadData(f"{path} must list boxes as text, but cannot be read ({e}).") from e
     words = [(at, line.split()[0]) for at, line in enumerate(lines, start=1) if line.strip()]
     for at, word in words:
-        if not word.isdecimal() or int(word) >= len(names):
+        if not word.isdecimal() or len(word) > DIGITS or int(word) >= len(names):
             raise BadData(
                 f"{path} line {at} must begin with the number of one of {len(names)} classes, from "
-                f"0, but begins with {word!r}; {listed_in} names the classes."
+                f"0, but begins with {reprlib.repr(word)}; {listed_in} names the classes."
             )
     return tuple(dict.fromkeys(names[int(word)] for _, word in words))

@@ -12,6 +12,7 @@ from ccr_diag.data.reading import read_lines
 from ccr_diag.errors import BadData
 
 CLASSES = "classes.txt"
+DIGITS = 18  # of a class number, at most
 
 
 def read_index_list(path: Path) -> Listing:
@@ -34,6 +35,12 @@ def _row(where: str, at: int, line: str, names: tuple[str, ...]) -> Row:
     n_path = len(words)
     while n_path > 1 and words[n_path - 1].isdecimal():
         n_path -= 1
+    endless = [word for word in words[n_path:] if len(word) > DIGITS]
+    if endless:
+        raise BadData(
+            f"{where} must give numbers of classes, but gives one of {len(endless[0]):,} digits; "
+            "mend the line."
+        )
     numbers = [int(word) for word in words[n_path:]]
     if len(set(numbers)) < len(numbers):
         raise BadData(

@@ -12,6 +12,7 @@ mmpretrain's ``categories``, its id). What a form leaves open is noted. Out: ``L
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -291,8 +292,11 @@ def _choices(
     where: str, annotation: Mapping[str, Any], questions: set[str], others: set[str]
 ) -> set[str]:
     """What one annotator chose; the sets learn what was asked, and what else was answered."""
+    results = annotation.get("result") or []
+    if not isinstance(results, list):
+        raise BadData(f"{where} must hold a list in 'result', but holds {shown(results)}.")
     chosen: set[str] = set()
-    for result in annotation.get("result") or []:
+    for result in results:
         match result:
             case {"type": "choices", "value": {"choices": choices}}:
                 questions.add(str(result.get("from_name", "choices")))
@@ -313,7 +317,7 @@ def _local_name(folder: Path, image: str) -> str:
     else:
         return image
     places += [unquote(place) for place in places]
-    return next((place for place in places if (folder / place).is_file()), inner)
+    return next((place for place in places if os.path.isfile(folder / place)), inner)
 
 
 def _known(names: Sequence[str]) -> dict[object, str]:

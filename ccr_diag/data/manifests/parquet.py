@@ -162,7 +162,7 @@ def _stated(path: Path, metadata: Mapping[bytes, bytes]) -> Stated:
         return Stated()
     try:
         said = json.loads(metadata[KEY])
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise BadData(f"{path} must hold JSON in its metadata ccr-diag, but does not ({e}).") from e
     match said:
         case {
