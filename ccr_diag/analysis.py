@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int8
 from torch import Tensor
 
-from ccr_diag.arrays import BIAS_RULES
+from ccr_diag.arrays import BIAS_RULES, PRESENT
 from ccr_diag.backbone import Backbone
+from ccr_diag.class_matrices import ClassMatrices
 from ccr_diag.compared_models import Model, Run, compared_models
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.features import local_features
@@ -33,7 +34,7 @@ from ccr_diag.records import Plain, Split, definitions_record, split_model_recor
 from ccr_diag.report_layout import as_json
 from ccr_diag.results import SCHEMA_VERSION, Results
 from ccr_diag.run_predictions import run_predictions
-from ccr_diag.runs import PREDICTIONS, RESULTS, write_text
+from ccr_diag.runs import MATRICES, PREDICTIONS, RESULTS, write_text
 
 NEIGHBOURS = 5
 DRAWN_FOR_FINDINGS = 50  # replicates of the first of several splits, whose intervals are not shown
@@ -71,6 +72,14 @@ class ZeroShot:
         """Of the images that are drawn."""
         found: list[list[float]] = self.basis.coordinates(self.images[:MAX_DRAWN_IMAGES]).tolist()
         return found
+
+    def class_image_coordinates(
+        self, labels: Int8[np.ndarray, "images classes"]
+    ) -> list[list[float] | None]:
+        """Of the mean unit image of each class, over all images; None where no image shows it."""
+        coordinates, shown = self.basis.coordinates(self.images), labels == PRESENT
+        sums, counts = shown.T.astype(np.float64) @ coordinates, shown.sum(axis=0)
+        return [(total / n).tolist() if n else None for total, n in zip(sums, counts, strict=True)]
 
 
 def analyse(
@@ -177,25 +186,29 @@ def analyse_models(
             measure_predictions(predictions, n_bootstrap=n, **chosen)
             for predictions, n in zip(said, _replicates(len(said), n_bootstrap), strict=True)
         ]
-        measured.append(
-            [_split(*pair, zero_shot) for pair in zip(model.spaces, measurements, strict=True)]
-        )
+        parts = zip(model.spaces, measurements, said, strict=True)
+        measured.append([_split(*part, zero_shot) for part in parts])
         if output is not None:
-            _save(model, said, output / PREDICTIONS)
+            _save(model, said, output)
         progress(i + 1, len(models))
     results: Results = {
         "schema_version": SCHEMA_VERSION,
         "definitions": _definitions(measured),
+        "provenance": {},
         "data": {"name": test.name, "split": test.split},
+        "differences": {},
         "models": [split_model_record(m.name, s) for m, s in zip(models, measured, strict=True)],
         "image_coordinates": zero_shot.image_coordinates,
+        "class_image_coordinates": zero_shot.class_image_coordinates(test.labels),
     }
     if output is not None:
         write_text(output / RESULTS, as_json(results))
     return results
 
 
-def _split(space: TextSpace, measurement: Measurement, zero_shot: ZeroShot) -> Split:
+def _split(
+    space: TextSpace, measurement: Measurement, predictions: Predictions, zero_shot: ZeroShot
+) -> Split:
     """One split of one model; a single class has no neighbours, and so no text geometry."""
     texts, names = space.embeddings.numpy(), zero_shot.class_names
     return Split(
@@ -207,6 +220,7 @@ def _split(space: TextSpace, measurement: Measurement, zero_shot: ZeroShot) -> S
         else None,
         gap=modality_gap(zero_shot.images, texts),
         coordinates=zero_shot.basis.coordinates(texts),
+        provenance=predictions.provenance,
     )
 
 
@@ -228,10 +242,19 @@ def _replicates(n_splits: int, n_bootstrap: int) -> list[int]:
 
 
 def _save(model: Model, said: Sequence[Predictions], folder: Path) -> None:
-    """One file a split."""
-    stem = re.sub(r"[^a-z0-9]+", "-", model.name.lower()).strip("-")
+    """Predictions, one file a split, and the class matrices of the first."""
     for space, predictions in zip(model.spaces, said, strict=True):
-        predictions.save(folder / f"{stem}-split-{space.seed}.npz")
+        predictions.save(folder / PREDICTIONS / split_file(model.name, space.seed))
+    first = model.spaces[0]
+    if len(said[0].class_names) > 1:
+        path = folder / MATRICES / split_file(model.name, first.seed)
+        ClassMatrices.of(first.embeddings, said[0]).save(path)
+
+
+def split_file(model: str, split: int) -> str:
+    """Name of a file about one split of a model, in the folder of an analysis."""
+    stem = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
+    return f"{stem}-split-{split}.npz"
 
 
 def image_proximity(

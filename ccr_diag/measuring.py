@@ -53,7 +53,13 @@ def results_of(
         progress(done, len(predictions))
     metrics = dict.fromkeys(key for m in measured for key in m.values["all"])
     said = definitions_record(measured[0]) | {"metrics": definitions(list(metrics))}
-    return {"schema_version": SCHEMA_VERSION, "definitions": said, "models": models}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "definitions": said,
+        "provenance": {},
+        "differences": {},
+        "models": models,
+    }
 
 
 def read_features(
@@ -142,7 +148,7 @@ def with_proximity(
 def _model(
     name: str, predictions: Predictions, measured: Measurement, order: tuple[str, ...]
 ) -> dict[str, Any]:
-    record = model_record(name, predictions.map, measured)
+    record = model_record(name, predictions.map, measured, provenance=predictions.provenance)
     of_class = {entry["name"]: entry for entry in record["classes"]}
     return record | {"label": name, "classes": [of_class[class_] for class_ in order]}
 

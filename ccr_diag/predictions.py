@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Float, Float64, Int, Int8
+from scipy.special import logit
 
 from ccr_diag.arrays import MappedBlocks, ProbabilityMap, Source, stored_source
 from ccr_diag.checks import (
@@ -103,6 +104,13 @@ class Predictions:
     def probabilities(self) -> Float[np.ndarray, "images classes"]:
         """All of ``probability_source``."""
         return self.probability_source[:]
+
+    @property
+    def logits(self) -> Float64[np.ndarray, "images classes"]:
+        """By the stored map; infinite for p = 0 and 1, of which σ makes 0 and 1 again."""
+        if self.map is None:
+            return np.asarray(logit(np.asarray(self.values, dtype=np.float64)))
+        return np.asarray(self.map.logits(self.values), dtype=np.float64)
 
     @property
     def ranking(self) -> Source:

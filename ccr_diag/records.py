@@ -46,6 +46,7 @@ class Split:
         geometry: of the text space, against zero-shot; None of a single class.
         gap: modality gap.
         coordinates: of the classes, in the plane that all models share.
+        provenance: where its predictions come from.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Split:
     geometry: TextGeometry | None
     gap: float
     coordinates: Float[np.ndarray, "classes 2"]
+    provenance: Plain
 
 
 def interval_said(n_bootstrap: int, seed: int) -> str:
@@ -81,6 +83,7 @@ def model_record(
     map_: ProbabilityMap | None,
     measurement: Measurement,
     geometry: TextGeometry | None = None,
+    provenance: Plain | None = None,
 ) -> Plain:
     """One model of one measurement.
 
@@ -89,10 +92,12 @@ def model_record(
         map_: how its scores became probabilities, if they did.
         measurement: of its predictions.
         geometry: of its text space, if there is one.
+        provenance: where its predictions come from.
     """
     return {
         "name": name,
         "label": label(name),
+        "provenance": provenance or {},
         "map": None if map_ is None else map_.as_dict(),
         "map_rule": None if map_ is None else map_.rule,
         **measurement.to_json(),
@@ -105,7 +110,7 @@ def model_record(
 def split_model_record(name: str, splits: Sequence[Split]) -> Plain:
     """One model of one or more splits: means over them where there are several."""
     first = splits[0]
-    record = model_record(name, first.map, first.measurement, first.geometry)
+    record = model_record(name, first.map, first.measurement, first.geometry, first.provenance)
     whole = [split.measurement.to_json() for split in splits]
     if len(splits) > 1:
         record |= _mean_record(whole)

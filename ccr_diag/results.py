@@ -3,18 +3,25 @@
 ``results.json`` flows in; the parsed dictionary flows out to the figures and the tables, which only
 lay it out. Undefined numbers are null. Its layout::
 
-    {"schema_version": 1,
+    {"schema_version": 2,
      "definitions": {"preset", "n_bins", …, "interval": text, "metrics": {metric: {…}},
                      "geometry" and "bias_rules": {name: text}, of checkpoints only},
+     "provenance": {} or {"command", "versions", "inputs": [{"path", "sha256"}]},
      "data": {"name", "split"}, of checkpoints only,
+     "differences": {} or {"method", "pairs": [{"a", "b", "rows": [{"metric", "group", "a", "b",
+                     "difference", "low", "high", "p", "p_holm", "verdict"}]}]},
      "models": [{"name", "label", "map": {"scale", "bias", "rule"} or null, "map_rule",
                  "n_images", "n_classes", "n_unknown", "n_known", "n_positive", "effective_bins",
                  "metrics": {metric: {"value", "low", "high"}},
-                 "reliability": {"positive", "decision": {"count", "confidence", "frequency",
-                                                          "low", "high"}},
+                 "reliability": {"positive", "decision", "mass_positive":
+                                 {"count", "confidence", "frequency", "low", "high"}},
                  "groups": {group: {"n_classes", "n_known", "n_positive", "effective_bins",
                                     "metrics", "reliability"}},
-                 "classes": [{"name", "group", "n_known", "n_positive", "metrics"}],
+                 "classes": [{"name", "group", "n_known", "n_positive", "n_training" or null,
+                              "metrics",
+                              "reliability": {"bin", "count", "confidence", "frequency", "low",
+                                              "high"} of the filled positive bins}],
+                 "provenance": {what is known of where it comes from},
                  "geometry": {} or {"summary": {measure: {"value", "low", "high"}}},
                  "findings": [{"text", "evidence"}],
                  "splits": [] or [{"split", "map", "metrics": {metric: number}, "reliability",
@@ -23,10 +30,12 @@ lay it out. Undefined numbers are null. Its layout::
                                    "geometry": {} of a single class, or
                                                {"divergence", "preservation", "gap",
                                                 "coordinates_text", "text"}}]}],
-     "image_coordinates": [[x, y], …], of checkpoints only}
+     "image_coordinates": [[x, y], …], of checkpoints only,
+     "class_image_coordinates": [[x, y] or null, …], the mean image of each class}
 
 A model of several splits holds means over them with Student's interval; else the interval is that
-of the bootstrap. Its counts and its reliability are those of the first split.
+of the bootstrap. Its counts and its reliability are those of the first split. Bins are of equal
+width, but those of ``mass_positive`` of equal mass.
 """
 
 import json
@@ -35,21 +44,21 @@ from typing import Any
 
 from ccr_diag.errors import BadData
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Results = dict[str, Any]
 """A parsed results file."""
 
-_TOP = ("definitions", "models")
+_TOP = ("definitions", "provenance", "differences", "models")
 _DEFINITIONS = ("preset", "n_bins", "interval", "metrics")
 _POOL = ("n_classes", "n_known", "n_positive", "effective_bins", "metrics", "reliability")
 _MODEL = (
-    "name", "label", "map_rule", "n_images", *_POOL, "groups", "classes", "geometry", "findings",
-    "splits",
+    "name", "label", "map_rule", "n_images", *_POOL, "groups", "classes", "provenance", "geometry",
+    "findings", "splits",
 )  # fmt: skip
-_CLASS = ("name", "group", "n_known", "n_positive", "metrics")
+_CLASS = ("name", "group", "n_known", "n_positive", "n_training", "metrics", "reliability")
 _SPLIT = ("split", "metrics", "reliability", "groups", "classes", "geometry")
 _GEOMETRY = ("divergence", "preservation", "gap", "coordinates_text")
-_CONVENTIONS = ("positive", "decision")
+_CONVENTIONS = ("positive", "decision", "mass_positive")
 _BINS = ("count", "confidence", "frequency", "low", "high")
 _ENTRY = ("value", "low", "high")
 

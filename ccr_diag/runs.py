@@ -28,18 +28,30 @@ CONFIG, CHECKPOINT, LOG, DONE = "config.toml", "checkpoint.safetensors", "metric
 EXAMPLES = "examples.txt"
 RUN_ID = "run_id.txt"
 RESULTS, TABLES_MARKDOWN, TABLES_CSV = "results.json", "tables.md", "tables.csv"
-PREDICTIONS, FIGURES, RUNS = "predictions", "figures", "runs"
+PREDICTIONS, MATRICES, FIGURES, RUNS = "predictions", "matrices", "figures", "runs"
+REPORT = "report.html"
 GRID, MEASURED, LOCK = "grid.toml", "measured.json", ".lock"  # of a sweep
 
 OWN_NAMES = re.compile(
     "|".join(
         map(
             re.escape,
-            (CONFIG, CHECKPOINT, EXAMPLES, LOG, RUN_ID, DONE, RESULTS, TABLES_MARKDOWN, TABLES_CSV),
+            (
+                CONFIG,
+                CHECKPOINT,
+                EXAMPLES,
+                LOG,
+                RUN_ID,
+                DONE,
+                RESULTS,
+                REPORT,
+                TABLES_MARKDOWN,
+                TABLES_CSV,
+            ),
         )
     )
     + rf"|{re.escape(GRID)}|{re.escape(MEASURED)}|{re.escape(LOCK)}|results\.(csv|parquet)"
-    + r"|[a-z0-9-]+-split-\d+\.npz"  # predictions
+    + r"|[a-z0-9-]+-split-\d+\.npz"  # predictions, class matrices
     + r"|events\.out\.tfevents\..+"  # of TensorBoard
     + r"|(modality_gap|reliability_by_group_\d+|calibration_by_frequency|text_geometry"
     + r"|robustness_[a-z0-9_]+)"

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float64
-from scipy.special import logit
 from torch import Tensor
 
 from ccr_diag.arrays import PRESENT
@@ -192,7 +191,7 @@ def _model(
 ) -> dict[str, Any]:
     labels = torch.from_numpy(np.array(predictions.labels))
     logits = {
-        "predictions": torch.from_numpy(_logits(predictions)),
+        "predictions": torch.from_numpy(predictions.logits),
         "labels": torch.where(labels == PRESENT, CERTAIN, -CERTAIN).double(),
     }
     references = {
@@ -228,13 +227,6 @@ def _model(
         "whole": [{"statistic": key, **ref.summary()} for key, ref in references.items()],
         "batches": rows,
     }
-
-
-def _logits(predictions: Predictions) -> Float64[np.ndarray, "images classes"]:
-    """By the stored map; infinite for p = 0 and 1, of which σ makes 0 and 1 again."""
-    if predictions.map is None:
-        return np.asarray(logit(np.asarray(predictions.values, dtype=np.float64)))
-    return np.asarray(predictions.map.logits(predictions.values))
 
 
 def _correlation(

@@ -1,9 +1,10 @@
 """What every test shares: a fixed environment, no windows, and the command line in process."""
 
+import copy
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Set before torch is imported, here and in subprocesses: sums have one order on every machine.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -77,3 +78,17 @@ def biased_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     from tiny import write_biased_clip
 
     return write_biased_clip(tmp_path_factory.mktemp("biased"), bias=8.0)
+
+
+@pytest.fixture(scope="session")
+def shared_results() -> dict[str, Any]:
+    """A made-up results file; not to be changed."""
+    from made_results import fake_results
+
+    return fake_results()
+
+
+@pytest.fixture
+def results(shared_results: dict[str, Any]) -> dict[str, Any]:
+    """A made-up results file of one's own."""
+    return copy.deepcopy(shared_results)

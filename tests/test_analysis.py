@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from ccr_diag import report
-from ccr_diag.analysis import _replicates, analyse
+from ccr_diag.analysis import _replicates, analyse, split_file
 from ccr_diag.checkpoint import load_checkpoint
+from ccr_diag.class_matrices import load_class_matrices
 from ccr_diag.compared_models import _check_comparable, compared_models, load_runs
 from ccr_diag.config import FinetuneConfig
+from ccr_diag.covariance import predicted_correlation
 from ccr_diag.data import load_dataset
 from ccr_diag.errors import BadCheckpoint, BadConfig
 from ccr_diag.features import image_features
@@ -27,7 +29,7 @@ from ccr_diag.metrics.proximity import proximity
 from ccr_diag.prompts import zero_shot_embeddings
 from ccr_diag.readers.own import load_predictions
 from ccr_diag.results import load_results
-from ccr_diag.runs import DONE, RESULTS
+from ccr_diag.runs import DONE, MATRICES, PREDICTIONS, RESULTS
 
 SETTINGS = {
     "bce": {},
@@ -210,6 +212,27 @@ def test_geometry_is_of_each_text_space(results, folders, tiny_backbone):
     assert tuned["gap"] != zero_shot["gap"]
     means = [np.mean(split["geometry"]["divergence"]) for split in results["models"][2]["splits"]]
     assert tuned["ED"]["value"] == pytest.approx(np.mean(means))
+
+
+def test_matrices_are_of_the_first_split(results, written, drawn_test):
+    saved = {path.name for path in (written / MATRICES).iterdir()}
+    assert saved == {split_file(model["name"], 1) for model in results["models"]}
+    found = load_class_matrices(written / MATRICES / split_file("bce+ccr", 1))
+    said = load_predictions(written / PREDICTIONS / split_file("bce+ccr", 1))
+    matrix, alive = predicted_correlation(
+        torch.from_numpy(said.logits), torch.from_numpy(said.labels), found.estimator
+    )
+    assert found.class_names == said.class_names == drawn_test.class_names
+    np.testing.assert_allclose(
+        np.nan_to_num(found.predicted), matrix * torch.outer(alive, alive), atol=1e-6
+    )
+
+
+def test_the_mean_image_of_a_class_is_where_its_images_are(results, drawn_test):
+    images = np.array(results["image_coordinates"])
+    assert len(images) == len(drawn_test)  # few enough to be drawn all
+    for mean, labels in zip(results["class_image_coordinates"], drawn_test.labels.T, strict=True):
+        np.testing.assert_allclose(mean, images[labels == 1].mean(axis=0), atol=1e-9)
 
 
 def test_tables_say_what_the_results_say(results):

@@ -53,8 +53,10 @@ def test_json_alone_on_stdout_and_the_numbers_of_the_library(ccr, folder):
     result = call(ccr, folder / "a.npz", folder / "b.npz", "--format", "json", boot=20)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert list(found) == ["schema_version", "definitions", "models"]
-    assert found["schema_version"] == 1
+    assert list(found) == [
+        "schema_version", "definitions", "provenance", "differences", "models"
+    ]  # fmt: skip
+    assert found["schema_version"] == 2
     chosen = found["definitions"]
     assert (chosen["preset"], chosen["n_bins"], chosen["n_bootstrap"]) == ("textbook", 15, 20)
     assert chosen["interval"] == (

@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from ccr_diag.errors import BadConfig, BadData
 from ccr_diag.metrics import METRICS, measure
+from ccr_diag.metrics.bins import ReliabilityBins
 from ccr_diag.metrics.comparison import compare, direction, holm
 from ccr_diag.metrics.discrimination import average_precision, mean_over_classes
 from ccr_diag.metrics.intervals import image_weights
@@ -59,6 +60,7 @@ def quick(p, y, groups=(), seed=0, replicates=200):
         n,
         known.sum(axis=0).astype(np.int64),
         (y == 1).sum(axis=0),
+        None,
         {"n_bootstrap": replicates, "seed": seed},
         values,
         drawn,
@@ -67,6 +69,7 @@ def quick(p, y, groups=(), seed=0, replicates=200):
         class_drawn,
         {},
         {},
+        ReliabilityBins(*np.zeros((4, classes, 1))),
     )
 
 

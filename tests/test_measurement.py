@@ -495,6 +495,35 @@ def test_reliability_keeps_every_entry_and_json_has_plain_values():
     low, high = found.interval("brier", class_="2")
     assert plain["classes"][2]["metrics"]["brier"]["low"] == low
     assert len(plain["reliability"]["decision"]["low"]) == 15
+    assert list(plain["reliability"]) == ["positive", "decision", "mass_positive"]
+
+
+def test_each_class_shows_the_bins_of_its_own_entries():
+    p, y, *_ = drawn_case(23)
+    rows = measured(p, y, n_bootstrap=0).to_json()["classes"]
+    for c, row in enumerate(rows):
+        bins = row["reliability"]
+        filled = reference.binned(*reference.entries(p[:, [c]], y[:, [c]], "positive"), 15)
+        known = p[y[:, c] != -1, c]
+        assert bins["bin"] == sorted({reference.exact_bin(v, 15) for v in known})
+        found = zip(bins["count"], bins["confidence"], bins["frequency"], strict=True)
+        np.testing.assert_allclose(list(found) or np.zeros((0, 3)), filled or np.zeros((0, 3)))
+    assert [row["n_training"] for row in rows] == SUPERVISED_COUNTS.tolist()
+    assert {row["n_training"] for row in measure(p, y).to_json()["classes"]} == {None}
+
+
+def test_equal_mass_bins_of_a_pool_hold_its_entries_in_order():
+    p, y, *_ = drawn_case(29)
+    for pool, columns in POOLS.items():
+        bins = measured(p, y, n_bootstrap=0).reliability[pool]["mass_positive"]
+        n = np.maximum(bins.count, 1)
+        assert bins.count.sum() == (y[:, columns] != -1).sum()
+        assert (np.diff((bins.sum_confidence / n)[bins.count > 0]) > 0).all()
+        gap = np.abs(bins.sum_confidence - bins.sum_outcome).sum() / bins.count.sum()
+        expected = reference.equal_mass_ece(
+            *reference.entries(p[:, columns], y[:, columns], "positive"), 15
+        )
+        assert gap == pytest.approx(expected, abs=1e-12)
 
 
 REFUSED = {

@@ -24,6 +24,7 @@ def a_model(name, measurement, **changes):
         "map": None,
         "map_rule": None,
         **measurement.to_json(),
+        "provenance": {},
         "geometry": {},
         "findings": [],
         "splits": [],
@@ -39,7 +40,9 @@ def measured(groups=("head", "head", "new", "new"), n_bootstrap=30, power=1.0, *
 
 def a_results(*models, measurement):
     return {
-        "schema_version": 1,
+        "schema_version": 2,
+        "provenance": {},
+        "differences": {},
         "definitions": measurement.definitions
         | {"interval": "bootstrap", "metrics": definitions(list(measurement.values["all"]))},
         "models": list(models),
@@ -387,8 +390,8 @@ def drop(*keys):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (drop("schema_version"), "must have schema_version 1, but .* has None; write it anew"),
-        (lambda r: r.update(schema_version=2), "must have schema_version 1, but .* has 2"),
+        (drop("schema_version"), "must have schema_version 2, but .* has None; write it anew"),
+        (lambda r: r.update(schema_version=1), "must have schema_version 2, but .* has 1"),
         (drop("definitions"), "'definitions' is missing"),
         (drop("definitions", "interval"), "'interval' is missing"),
         (lambda r: r.update(models=[]), "at least one model, but 'models' is empty"),
@@ -426,7 +429,7 @@ def test_an_edited_results_file_is_one_clear_error(with_splits, tmp_path, change
 def test_a_results_file_of_the_first_version_is_refused(tmp_path):
     path = tmp_path / "results.json"
     path.write_text('{"schema": 1, "models": []}')
-    with pytest.raises(BadData, match="schema_version 1, but .* has None; write it anew with"):
+    with pytest.raises(BadData, match="schema_version 2, but .* has None; write it anew with"):
         load_results(path)
     for content in ("{", "[]", "\x00"):
         path.write_text(content)

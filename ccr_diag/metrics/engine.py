@@ -101,7 +101,9 @@ def measure(
         "seed": seed,
     }
     numbers = _numbers(task, class_counts, of_class)
-    return Measurement(names, of_class, probs.shape[0], known, positive, chosen_values, **numbers)
+    return Measurement(
+        names, of_class, probs.shape[0], known, positive, class_counts, chosen_values, **numbers
+    )
 
 
 def measure_predictions(predictions: Predictions, **options: Any) -> Measurement:
@@ -128,7 +130,7 @@ def _numbers(
     task: Task, class_counts: Int[np.ndarray, " classes"] | None, groups: tuple[str, ...]
 ) -> dict[str, Any]:
     """Values, replicates and intervals of pools and classes, and the pools' bins."""
-    found, class_inverted = gather(task)
+    found, class_inverted, class_bins = gather(task)
     with ThreadPoolExecutor(THREADS) as threads:
         each = threads.map(partial(_measured, found, class_inverted), task.pools)
         of_pool = dict(zip(task.pools, each, strict=True))
@@ -150,6 +152,7 @@ def _numbers(
         "class_drawn": class_drawn,
         "class_ends": class_ends,
         "reliability": {pool: measured.bins for pool, measured in of_pool.items()},
+        "class_reliability": class_bins,
     }
 
 
@@ -160,7 +163,7 @@ class _Pool:
     Args:
         values: metric → value on all images, and in the replicates.
         inverted: metric → ends of the intervals that are found by inversion.
-        bins: convention → equal-width bins.
+        bins: convention → equal-width bins, and ``mass_positive``.
     """
 
     values: list[dict[str, Any]]
@@ -178,7 +181,8 @@ def _measured(found: list[Gathered], class_inverted: ClassIntervals, pool: str) 
         mean = [curve.class_mean(classes) for curve in class_inverted.ece]
         key = "ece_classwise"
         inverted[key] = inverted_interval(values[0][key], mean, METRICS[key].bounds[1])
-    return _Pool(values, inverted, {"positive": whole.positive, "decision": whole.decision})
+    bins = {name: getattr(whole, name) for name in ("positive", "decision", "mass_positive")}
+    return _Pool(values, inverted, bins)
 
 
 def _values(evidence: Evidence, *, drawn: bool) -> dict[str, Any]:

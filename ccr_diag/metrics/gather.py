@@ -138,14 +138,14 @@ class Shared:
     subset: dict[str, tuple[Float64[np.ndarray, "*batch"], Float64[np.ndarray, "*batch"]]]
 
 
-def gather(task: Task) -> tuple[list["Gathered"], ClassIntervals]:
-    """The evidence on all images and, if asked for, in the replicates; the intervals of classes.
+def gather(task: Task) -> tuple[list["Gathered"], ClassIntervals, ReliabilityBins]:
+    """The evidence on all images and, if asked for, in the replicates; of classes also bins.
 
     Raises:
         BadData: a probability outside [0, 1] or NaN, a label that is none, unequal shapes.
     """
     shared = _shared(task)  # large tables, one after the other
-    by_class, intervals = _by_class(task)
+    by_class, intervals, class_bins = _by_class(task)
     with ThreadPoolExecutor(THREADS) as threads:
         mass = {pool: threads.submit(_equal_mass, task, pool) for pool in task.pools}
         precision = threads.submit(_precision, task)
@@ -159,7 +159,7 @@ def gather(task: Task) -> tuple[list["Gathered"], ClassIntervals]:
         )
         for drawn in range(2 if task.replicates else 1)
     ]
-    return found, intervals
+    return found, intervals, class_bins
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,12 +220,13 @@ class Gathered:
         return Confusion(hit, called - hit, positives - hit, negatives - (called - hit))
 
 
-def _by_class(task: Task) -> tuple[list[ByClass], ClassIntervals]:
+def _by_class(task: Task) -> tuple[list[ByClass], ClassIntervals, ReliabilityBins]:
     """Class tables, for as many classes at once as fit; the replicates' are reduced at once."""
     n_classes = task.probs.shape[1]
     per_class = SIDES * task.n_bins * 4 * max(task.replicates, 1) * 8
     step = max(1, DRAWN_BYTES // per_class)
     parts: list[list[ByClass]] = []
+    alone: list[ReliabilityBins] = []
     intervals: list[ClassIntervals] = []
     for start in range(0, n_classes, step):
         columns = slice(start, min(start + step, n_classes))
@@ -237,10 +238,12 @@ def _by_class(task: Task) -> tuple[list[ByClass], ClassIntervals]:
         both = (found.sums, found.drawn) if task.replicates else (found.sums,)
         tables = [Tables.from_sums(sums) for sums in both]
         parts.append([_reduced(part, task.group[columns], task) for part in tables])
+        alone.append(tables[0].positive)
         if task.replicates:
             intervals.append(_class_intervals(tables[0], tables[1], columns, task))
     by_class = [_joined(list(part)) for part in zip(*parts, strict=True)]
-    return by_class, _joined_intervals(intervals) if intervals else ClassIntervals({}, [])
+    joined = _joined_intervals(intervals) if intervals else ClassIntervals({}, [])
+    return by_class, joined, _concatenated(alone)
 
 
 def _class_intervals(tables: Tables, drawn: Tables, columns: slice, task: Task) -> ClassIntervals:
@@ -288,6 +291,12 @@ def _reduced(tables: Tables, group: Int64[np.ndarray, " classes"], task: Task) -
 def _stacked(bins: list[ReliabilityBins]) -> ReliabilityBins:
     return ReliabilityBins(
         *(np.stack(part) for part in zip(*(vars(b).values() for b in bins), strict=True))
+    )
+
+
+def _concatenated(bins: list[ReliabilityBins]) -> ReliabilityBins:
+    return ReliabilityBins(
+        *(np.concatenate(part) for part in zip(*(vars(b).values() for b in bins), strict=True))
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int, Int64
 
 from ccr_diag.data.groups import GROUPS
 from ccr_diag.errors import BadConfig, nearest
@@ -25,6 +25,7 @@ class Measurement:
         n_images: rows.
         n_known: known labels of each class.
         n_positive: positive labels of each class.
+        class_counts: training images of each class, if known.
         definitions: what was chosen: preset, bins, k, threshold, replicates, seed.
         values: pool (``all``, ``base``, a group) → metric → value.
         drawn: the same in the bootstrap replicates.
@@ -32,7 +33,9 @@ class Measurement:
         class_values: metric → value of each class.
         class_drawn: the same in the replicates.
         class_ends: metric → ends of the interval of each class.
-        reliability: pool → convention (``positive``, ``decision``) → equal-width bins.
+        reliability: pool → ``positive``, ``decision`` (bins of equal width) and ``mass_positive``
+            (of equal mass).
+        class_reliability: bins of equal width of each class, positive.
     """
 
     class_names: tuple[str, ...]
@@ -40,6 +43,7 @@ class Measurement:
     n_images: int
     n_known: Int64[np.ndarray, " classes"]
     n_positive: Int64[np.ndarray, " classes"]
+    class_counts: Int[np.ndarray, " classes"] | None
     definitions: dict[str, Any]
     values: dict[str, dict[str, float]]
     drawn: dict[str, dict[str, Float64[np.ndarray, " replicates"]]]
@@ -48,6 +52,7 @@ class Measurement:
     class_drawn: dict[str, Float64[np.ndarray, "classes replicates"]]
     class_ends: dict[str, Float64[np.ndarray, "2 classes"]]
     reliability: dict[str, dict[str, ReliabilityBins]]
+    class_reliability: ReliabilityBins
 
     def value(self, metric: str, group: str = ALL, class_: str | None = None) -> float:
         """One number.
@@ -145,12 +150,15 @@ class Measurement:
             metric: _entries(values, self.class_ends.get(metric))
             for metric, values in self.class_values.items()
         }
+        bins = _filled_bins_json(self.class_reliability)
         return [
             {
                 "name": name,
                 "group": self.groups[i] if self.groups else None,
                 "n_known": int(self.n_known[i]),
                 "n_positive": int(self.n_positive[i]),
+                "n_training": None if self.class_counts is None else int(self.class_counts[i]),
+                "reliability": bins[i],
                 "metrics": {metric: column[i] for metric, column in columns.items()},
             }
             for i, name in enumerate(self.class_names)
@@ -186,5 +194,17 @@ def _bins_json(bins: ReliabilityBins) -> dict[str, list[Any]]:
     return {"count": count} | {k: _plain(c) for k, c in columns.items()}
 
 
-def _plain(values: Float64[np.ndarray, " values"]) -> list[float | None]:
+def _filled_bins_json(bins: ReliabilityBins) -> list[dict[str, list[Any]]]:
+    """Of each class the bins that hold any entry, by their number from 0."""
+    whole = _bins_json(bins)
+    found = []
+    for i, counts in enumerate(whole["count"]):
+        filled = [b for b, count in enumerate(counts) if count]
+        found.append({"bin": filled} | {k: [c[i][b] for b in filled] for k, c in whole.items()})
+    return found
+
+
+def _plain(values: Float64[np.ndarray, "*batch values"]) -> list[Any]:
+    if values.ndim > 1:
+        return [_plain(row) for row in values]
     return [None if v != v else v for v in values.tolist()]  # NaN alone is unlike itself
