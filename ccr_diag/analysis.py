@@ -4,7 +4,6 @@ finished runs ──► text spaces (zero-shot, tuned) ──► predictions ─
 ──► results.json
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ from torch import Tensor
 
 from ccr_diag.arrays import BIAS_RULES, PRESENT
 from ccr_diag.backbone import Backbone
-from ccr_diag.class_matrices import ClassMatrices
+from ccr_diag.class_pairs import class_matrices
 from ccr_diag.compared_models import Model, Run, compared_models
 from ccr_diag.data.dataset import MultiLabelDataset
+from ccr_diag.differences import differences_over_splits
 from ccr_diag.features import local_features
 from ccr_diag.metrics import geometry
 from ccr_diag.metrics.engine import measure_predictions
@@ -34,7 +34,7 @@ from ccr_diag.records import Plain, Split, definitions_record, split_model_recor
 from ccr_diag.report_layout import as_json
 from ccr_diag.results import SCHEMA_VERSION, Results
 from ccr_diag.run_predictions import run_predictions
-from ccr_diag.runs import MATRICES, PREDICTIONS, RESULTS, write_text
+from ccr_diag.runs import MATRICES, PREDICTIONS, RESULTS, split_file, write_text
 
 NEIGHBOURS = 5
 DRAWN_FOR_FINDINGS = 50  # replicates of the first of several splits, whose intervals are not shown
@@ -94,6 +94,7 @@ def analyse(
     n_bins: int | None = None,
     n_bootstrap: int = 200,
     seed: int = 0,
+    made: Plain | None = None,
     progress: UnitProgress = silent,
     scoring: UnitProgress = silent,
 ) -> Results:
@@ -113,6 +114,7 @@ def analyse(
         n_bins: bins of the calibration errors; the preset's when left out.
         n_bootstrap: replicates of the bootstrap over images; 0 for none.
         seed: of the bootstrap.
+        made: what the results are made from, see ``provenance``.
         progress: told models done and models in all.
         scoring: told images scored and images in all, by a framework that takes long over them.
 
@@ -145,6 +147,7 @@ def analyse(
         n_bins=n_bins,
         n_bootstrap=n_bootstrap,
         seed=seed,
+        made=made,
         progress=progress,
     )
 
@@ -160,6 +163,7 @@ def analyse_models(
     n_bins: int | None = None,
     n_bootstrap: int = 200,
     seed: int = 0,
+    made: Plain | None = None,
     progress: UnitProgress = silent,
 ) -> Results:
     """Measure models on the test images; see ``analyse``.
@@ -174,6 +178,7 @@ def analyse_models(
         n_bins: bins.
         n_bootstrap: replicates.
         seed: of the bootstrap.
+        made: what they are made from.
         progress: told models done and models in all.
     """
     zero_shot = ZeroShot.of(models[0].spaces[0], test.class_names, features.numpy())
@@ -194,9 +199,9 @@ def analyse_models(
     results: Results = {
         "schema_version": SCHEMA_VERSION,
         "definitions": _definitions(measured),
-        "provenance": {},
+        "provenance": made or {},
         "data": {"name": test.name, "split": test.split},
-        "differences": {},
+        "differences": _differences(models, measured),
         "models": [split_model_record(m.name, s) for m, s in zip(models, measured, strict=True)],
         "image_coordinates": zero_shot.image_coordinates,
         "class_image_coordinates": zero_shot.class_image_coordinates(test.labels),
@@ -224,6 +229,13 @@ def _split(
     )
 
 
+def _differences(models: Sequence[Model], measured: Sequence[Sequence[Split]]) -> Plain:
+    """Between all models, over splits where there are several."""
+    by_split = [{split.number: split.measurement for split in splits} for splits in measured]
+    names = [model.name for model in models]
+    return differences_over_splits(dict(zip(names, by_split, strict=True)))
+
+
 def _definitions(measured: Sequence[Sequence[Split]]) -> Plain:
     """What every number of the results means."""
     first = measured[0][0]
@@ -248,13 +260,7 @@ def _save(model: Model, said: Sequence[Predictions], folder: Path) -> None:
     first = model.spaces[0]
     if len(said[0].class_names) > 1:
         path = folder / MATRICES / split_file(model.name, first.seed)
-        ClassMatrices.of(first.embeddings, said[0]).save(path)
-
-
-def split_file(model: str, split: int) -> str:
-    """Name of a file about one split of a model, in the folder of an analysis."""
-    stem = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
-    return f"{stem}-split-{split}.npz"
+        class_matrices(first.embeddings, said[0]).save(path)
 
 
 def image_proximity(

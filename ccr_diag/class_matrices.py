@@ -11,21 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
-from ccr_diag.covariance import CENTRED, predicted_correlation, text_correlation
 from ccr_diag.errors import BadData
+from ccr_diag.metrics.association import coefficient
 from ccr_diag.npy import Archive
-from ccr_diag.predictions import Predictions
 from ccr_diag.runs import write_atomically
-
-ESTIMATOR = "centred_inactive"
-"""The default of the CCR loss."""
 
 Square = Float[np.ndarray, "classes classes"]
 _ARRAYS = ("cosines", "target", "predicted")
+_ANEW = "write it anew with 'ccr-diag analyze checkpoint'."
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,33 +42,13 @@ class ClassMatrices:
     predicted: Square
     estimator: str
 
-    @classmethod
-    def of(
-        cls,
-        texts: Float[Tensor, "classes dim"],
-        predictions: Predictions,
-        estimator: str = ESTIMATOR,
-    ) -> "ClassMatrices":
-        """The matrices of one model.
+    def cosine_change(self, start: "ClassMatrices") -> Square:
+        """What changed of each cosine since ``start``, Σ_tuned − Σ_zs: below 0 a pair parted.
 
         Args:
-            texts: its class text embeddings, in the order of the predictions' classes.
-            predictions: what it says of the images.
-            estimator: of C_pred.
+            start: zero-shot, of the same classes in the same order.
         """
-        matrix, alive = predicted_correlation(
-            torch.from_numpy(predictions.logits),
-            torch.from_numpy(np.array(predictions.labels)),
-            estimator,
-        )
-        live = alive.numpy()
-        return cls(
-            predictions.class_names,
-            text_correlation(texts, centre=False).numpy(),
-            text_correlation(texts, centre=CENTRED[estimator]).numpy(),
-            np.where(live[:, None] & live, matrix.numpy(), np.nan).astype(np.float32),
-            estimator,
-        )
+        return np.asarray(self.cosines - start.cosines)
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all.
@@ -95,21 +70,69 @@ def load_class_matrices(path: Path) -> ClassMatrices:
 
     Raises:
         BadPredictions: the file is missing or damaged.
-        BadData: an array is missing or of another shape.
+        BadData: an array is missing, of another shape or type, or not finite where it must be.
     """
     archive = Archive(path)
     missing = [key for key in ("class_names", "estimator", *_ARRAYS) if key not in archive]
     if missing:
         raise BadData(
-            f"A file of class matrices must hold {missing[0]!r}, but {path} does not; write it "
-            "anew with 'ccr-diag analyze checkpoint'."
+            f"A file of class matrices must hold {missing[0]!r}, but {path} does not; {_ANEW}"
         )
-    names = tuple(archive.read("class_names").tolist())
+    names = archive.read("class_names")
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise BadData(
+            f"The class names of class matrices must be a list of text, but in {path} they are "
+            f"{names.dtype} of shape {names.shape}; {_ANEW}"
+        )
     arrays = {name: archive.read(name) for name in _ARRAYS}
     for name, array in arrays.items():
-        if array.shape != (len(names), len(names)):
-            raise BadData(
-                f"Class matrices must be (classes, classes), {len(names)} each, but {name!r} in "
-                f"{path} is {array.shape}; write it anew with 'ccr-diag analyze checkpoint'."
-            )
-    return ClassMatrices(names, **arrays, estimator=str(archive.read("estimator")))
+        _check(name, array, len(names), path)
+    return ClassMatrices(tuple(names.tolist()), **arrays, estimator=str(archive.read("estimator")))
+
+
+def _check(name: str, array: np.ndarray, classes: int, path: Path) -> None:
+    if array.shape != (classes, classes) or array.dtype.kind != "f":
+        raise BadData(
+            f"Class matrices must be (classes, classes) numbers, {classes} each, but {name!r} in "
+            f"{path} is {array.dtype} of shape {array.shape}; {_ANEW}"
+        )
+    if name != "predicted" and not np.isfinite(array).all():
+        raise BadData(
+            f"Class matrices must be finite but for dead classes in 'predicted', but {name!r} in "
+            f"{path} is not; {_ANEW}"
+        )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How near C̃_pred is to its target, over pairs i < j of live classes.
+
+    Args:
+        pairs: used.
+        dead: classes left out: they have no correlation.
+        r: Pearson's; None where fewer than two pairs, or constant values, leave it undefined.
+        rms: √(mean (C̃_ij − Σ_ij)²); None without pairs.
+    """
+
+    pairs: int
+    dead: int
+    r: float | None
+    rms: float | None
+
+
+def agreement(target: Square, predicted: Square) -> Agreement:
+    """Compare a predicted correlation with a target, the same classes in the same order.
+
+    Args:
+        target: Σ_text, of zero-shot.
+        predicted: C̃_pred; NaN in the rows and columns of dead classes.
+    """
+    above = np.triu_indices(len(target), k=1)
+    both = np.stack([target[above], predicted[above]]).astype(np.float64)
+    both = both[:, np.isfinite(both[1])]
+    dead, pairs = int(np.isnan(predicted.diagonal()).sum()), both.shape[1]
+    if not pairs:
+        return Agreement(pairs, dead, None, None)
+    r = float(coefficient(both))
+    rms = float(np.sqrt(np.square(both[1] - both[0]).mean()))
+    return Agreement(pairs, dead, None if np.isnan(r) else r, rms)

@@ -55,27 +55,55 @@ class Comparison:
         }
 
 
-def compare_predictions(
+@dataclass(frozen=True, eq=False)
+class MeasuredPair:
+    """Two predictions of the same images, measured alike.
+
+    Args:
+        names: of A and B.
+        predictions: in one order of images and classes.
+        measured: with the same seed.
+    """
+
+    names: tuple[str, str]
+    predictions: tuple[Predictions, Predictions]
+    measured: tuple[Measurement, Measurement]
+
+    def comparison(self, metrics: Sequence[str] = (), by: By | None = None) -> Comparison:
+        """B against A, in the metrics asked for; the columns of the preset when left out.
+
+        Raises:
+            BadConfig: a metric that was not measured, no groups or no replicates.
+        """
+        chosen = dict.fromkeys(metrics or _columns(self.measured[0], by))
+        return Comparison(
+            *self.names,
+            self.measured[0].n_images,
+            self.measured[0].definitions,
+            tuple(row for m in chosen for row in compare(*self.measured, m, by)),
+        )
+
+
+def measure_pair(
     a: Predictions,
     b: Predictions,
     metrics: Sequence[str] = (),
     by: By | None = None,
     progress: UnitProgress = silent,
     **options: Any,
-) -> Comparison:
-    """The difference B − A in every metric asked for.
+) -> MeasuredPair:
+    """Both, in one order, with the same draws.
 
     Args:
         a: the one.
         b: the other, of the same images, classes and labels in any order.
-        metrics: keys of metrics; the columns of the preset when left out.
-        by: ``group`` or ``class`` for one row each.
+        metrics: that will be compared, to refuse what cannot be before the work.
+        by: what they will be compared by, for the same reason.
         progress: called with the measurements done and in all.
         **options: of ``measure``.
 
     Raises:
-        BadConfig: a metric that cannot be compared, no groups or no replicates, or options out of
-            range.
+        BadConfig: a metric that cannot be compared, no groups, or options out of range.
         BadPredictions: the two are not of the same images, classes, groups or labels.
     """
     for metric in metrics:
@@ -85,17 +113,32 @@ def compare_predictions(
         raise BadConfig(
             "A comparison by group needs groups, but neither file has them; add --groups."
         )
-    measured = []
-    for done, predictions in enumerate((a, b), start=1):
-        measured.append(measure_predictions(predictions, **options))
-        progress(done, 2)
-    chosen = dict.fromkeys(metrics or _columns(measured[0], by))
-    return Comparison(
-        *_names(a, b),
-        len(a.values),
-        measured[0].definitions,
-        tuple(row for m in chosen for row in compare(measured[0], measured[1], m, by)),
-    )
+    first = measure_predictions(a, **options)
+    progress(1, 2)
+    second = measure_predictions(b, **options)
+    progress(2, 2)
+    return MeasuredPair(_names(a, b), (a, b), (first, second))
+
+
+def compare_predictions(
+    a: Predictions,
+    b: Predictions,
+    metrics: Sequence[str] = (),
+    by: By | None = None,
+    progress: UnitProgress = silent,
+    **options: Any,
+) -> Comparison:
+    """The difference B − A in every metric asked for; see ``measure_pair``.
+
+    Args:
+        a: the one.
+        b: the other.
+        metrics: keys of metrics; the columns of the preset when left out.
+        by: ``group`` or ``class`` for one row each.
+        progress: called with the measurements done and in all.
+        **options: of ``measure``.
+    """
+    return measure_pair(a, b, metrics, by, progress, **options).comparison(metrics, by)
 
 
 def _one_order(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]:

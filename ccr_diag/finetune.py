@@ -3,9 +3,7 @@
 load data and backbone → draw the shots, with their features → probability map → tune → checkpoint
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,13 +20,14 @@ from ccr_diag.config import FinetuneConfig, load_config
 from ccr_diag.covariance import CENTRED
 from ccr_diag.data.dataset import MultiLabelDataset
 from ccr_diag.data.groups import class_counts, class_groups
+from ccr_diag.epoch_log import append_epoch
 from ccr_diag.errors import BadCheckpoint, BadConfig, BadData
 from ccr_diag.frameworks import FRAMEWORKS
 from ccr_diag.frameworks.framework import Framework
 from ccr_diag.losses import REGULARIZERS
 from ccr_diag.progress import Progress, silent
 from ccr_diag.prompts import zero_shot_embeddings
-from ccr_diag.runs import CHECKPOINT, CONFIG, DONE, EXAMPLES, LOG, is_done, versions, write_text
+from ccr_diag.runs import CHECKPOINT, CONFIG, DONE, EXAMPLES, is_done, versions, write_text
 from ccr_diag.shots import Shots, draw_shots
 from ccr_diag.trackers import TrackedRun, reporting, require
 from ccr_diag.tune import Tuning, start_tuning, tune
@@ -106,11 +105,12 @@ def finetune(
             regularizer,
             config,
             lambda done, total: progress("steps", done, total),
+            zero_shot,
         ):
             # The log first: an epoch that is logged but not saved is run, and logged, again.
-            _log(folder, asdict(record))
+            append_epoch(folder, record)
             save_checkpoint(path, tuning, facts)
-            report(asdict(record))
+            report(record.as_dict())
     _finish(folder, tuning, facts, config, backbone, shots, scale)
     return path
 
@@ -258,14 +258,6 @@ def _of_start(
         "prior": float((shots.labels == PRESENT)[known].mean()),
         "start_probability": float(start.probabilities(scores)[known].mean()),
     }
-
-
-def _log(folder: Path, record: dict[str, Any]) -> None:
-    """Append one epoch to the log."""
-    path = folder / LOG
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    kept = [line for line in lines if line["epoch"] < record["epoch"]]
-    write_text(path, "".join(json.dumps(line) + "\n" for line in [*kept, record]))
 
 
 def _finish(

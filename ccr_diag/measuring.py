@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ccr_diag.alignment import align
+from ccr_diag.differences import differences_over_images
 from ccr_diag.embeddings import EMBEDDINGS
-from ccr_diag.errors import BadConfig, BadData
+from ccr_diag.errors import BadConfig, BadData, BadPredictions
 from ccr_diag.metrics.engine import measure_predictions
 from ccr_diag.metrics.measurement import Measurement
 from ccr_diag.metrics.presets import preset as find_preset
@@ -25,15 +27,18 @@ from ccr_diag.progress import UnitProgress, silent
 from ccr_diag.records import definitions_record, model_record
 from ccr_diag.results import SCHEMA_VERSION, Results
 
+UNPAIRED = "No differences, as these are not of the same images and labels."
+
 
 def results_of(
     predictions: Sequence[Predictions],
     progress: UnitProgress = silent,
     **options: Any,
 ) -> Results:
-    """Every number about each of them, in the layout of ``results``.
+    """Every number about each of them and of the differences, in the layout of ``results``.
 
-    Classes are listed in the order of the first. Models of the same name are numbered.
+    Images and classes are in the order of the first; where their images or labels are not the same
+    there are no differences. Models of the same name are numbered.
 
     Args:
         predictions: at least one.
@@ -46,19 +51,39 @@ def results_of(
     """
     _check_classes(predictions)
     names = unique_names([str(p.provenance["model"]) for p in predictions])
-    models, measured = [], []
-    for done, (name, p) in enumerate(zip(names, predictions, strict=True), start=1):
+    ordered, why_not = _in_one_order(predictions)
+    measured = []
+    for p in ordered:
         measured.append(measure_predictions(p, **options))
-        models.append(_model(name, p, measured[-1], predictions[0].class_names))
-        progress(done, len(predictions))
+        progress(len(measured), len(predictions))
+    results = record_of(names, ordered, measured)
+    if why_not:
+        results["differences"] = {"method": f"{UNPAIRED} {why_not}", "pairs": []}
+    else:
+        results["differences"] = differences_over_images(dict(zip(names, measured, strict=True)))
+    return results
+
+
+def record_of(
+    names: Sequence[str], predictions: Sequence[Predictions], measured: Sequence[Measurement]
+) -> Results:
+    """What was measured of each, in the layout of ``results``, without differences.
+
+    Args:
+        names: of the models, each another.
+        predictions: of each.
+        measured: of each.
+    """
+    order = predictions[0].class_names
     metrics = dict.fromkeys(key for m in measured for key in m.values["all"])
     said = definitions_record(measured[0]) | {"metrics": definitions(list(metrics))}
+    parts = zip(names, predictions, measured, strict=True)
     return {
         "schema_version": SCHEMA_VERSION,
         "definitions": said,
         "provenance": {},
         "differences": {},
-        "models": models,
+        "models": [_model(*part, order) for part in parts],
     }
 
 
@@ -151,6 +176,15 @@ def _model(
     record = model_record(name, predictions.map, measured, provenance=predictions.provenance)
     of_class = {entry["name"]: entry for entry in record["classes"]}
     return record | {"label": name, "classes": [of_class[class_] for class_ in order]}
+
+
+def _in_one_order(predictions: Sequence[Predictions]) -> tuple[list[Predictions], str]:
+    """All in the order of the first; as they are, and why, if they cannot be."""
+    first, *others = predictions
+    try:
+        return [first, *(align(first, other) for other in others)], ""
+    except BadPredictions as reason:
+        return list(predictions), str(reason)
 
 
 def _check_classes(predictions: Sequence[Predictions]) -> None:

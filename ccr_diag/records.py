@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ccr_diag.arrays import ProbabilityMap
+from ccr_diag.associations import associations
 from ccr_diag.findings import findings
 from ccr_diag.metrics.geometry import TextGeometry
 from ccr_diag.metrics.intervals import over_splits
@@ -94,7 +95,7 @@ def model_record(
         geometry: of its text space, if there is one.
         provenance: where its predictions come from.
     """
-    return {
+    record = {
         "name": name,
         "label": label(name),
         "provenance": provenance or {},
@@ -105,6 +106,7 @@ def model_record(
         "findings": [_with_nulls(asdict(found)) for found in findings(measurement, geometry)],
         "splits": [],
     }
+    return record | {"associations": associations(record)}
 
 
 def split_model_record(name: str, splits: Sequence[Split]) -> Plain:
@@ -118,9 +120,8 @@ def split_model_record(name: str, splits: Sequence[Split]) -> Plain:
     if summaries:
         means = {key: _mean([summary[key] for summary in summaries]) for key in summaries[0]}
         record["geometry"] = {"summary": means}
-    return record | {
-        "splits": [_split_record(*pair) for pair in zip(splits, whole, strict=True)],
-    }
+    record["splits"] = [_split_record(*pair) for pair in zip(splits, whole, strict=True)]
+    return record | {"associations": associations(record)}
 
 
 def label(name: str) -> str:

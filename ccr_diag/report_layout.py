@@ -1,6 +1,7 @@
 """Any tables → text for a terminal, Markdown, LaTeX; any records → CSV and JSON.
 
-Knows no metric. A table is (title, header, rows of text); its first column names the rows.
+Knows no metric. A table is (title, header, rows of text); its first column names the rows. Cells
+that are ``Best`` stand bold in Markdown and LaTeX.
 """
 
 import csv
@@ -16,6 +17,11 @@ Table = tuple[str, list[str], list[list[str]]]
 FORMATS = ("text", "markdown", "csv", "json", "latex")
 NONE = "–"
 """Stands where a number is undefined."""
+
+
+class Best(str):
+    """A cell whose value is the best of those that it is compared with."""
+
 
 _GAP = "  "
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
@@ -79,7 +85,7 @@ def as_markdown(tables: Iterable[Table]) -> str:
     """Markdown tables under bold titles, numbers to the right."""
     parts = []
     for title, header, rows in tables:
-        cells = [[text.replace("|", "\\|") for text in row] for row in [header, *rows]]
+        cells = [list(map(_marked_down, row)) for row in [header, *rows]]
         lines = [f"| {' | '.join(row)} |" for row in cells]
         rule = "".join("|---:" if right else "|---" for right in _to_the_right(header, rows)) + "|"
         parts.append("\n".join([f"**{title}**", "", lines[0], rule, *lines[1:]]))
@@ -165,8 +171,13 @@ def _is_number(text: str) -> bool:
     return re.match(r"(< )?[-+]?[\d.]|–|$", text) is not None
 
 
+def _marked_down(text: str) -> str:
+    shown = text.replace("|", "\\|")
+    return f"**{shown}**" if isinstance(text, Best) else shown
+
+
 def _latex(title: str, header: list[str], rows: list[list[str]]) -> str:
-    lines = [" & ".join(map(_escaped, row)) + r" \\" for row in [header, *rows]]
+    lines = [" & ".join(map(_latex_cell, row)) + r" \\" for row in [header, *rows]]
     places = "".join("r" if right else "l" for right in _to_the_right(header, rows))
     return "\n".join(
         [
@@ -183,6 +194,10 @@ def _latex(title: str, header: list[str], rows: list[list[str]]) -> str:
             r"\end{table}",
         ]
     )
+
+
+def _latex_cell(text: str) -> str:
+    return rf"\textbf{{{_escaped(text)}}}" if isinstance(text, Best) else _escaped(text)
 
 
 def _escaped(text: str) -> str:

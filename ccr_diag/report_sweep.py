@@ -1,17 +1,17 @@
 """The results table of sweeps → tables of means over splits, for people and for programs.
 
 A table is (title, header, rows of text), as in ``report_layout``: one a metric and data set, with a
-row for each model and whatever else tells runs apart.
+row for each model and whatever else tells runs apart; the best of a column is marked.
 """
 
 from typing import Any, Literal
 
 import pandas as pd
 
-from ccr_diag.metrics.registry import METRICS, definitions
+from ccr_diag.metrics.registry import METRICS, better, definitions
 from ccr_diag.records import OVER_SPLITS, label
 from ccr_diag.report_layout import Table, as_csv, as_json, lay_out, wrapped
-from ccr_diag.report_tables import ALL, cells
+from ccr_diag.report_tables import ALL, Entry, cells
 from ccr_diag.sweep_table import UNCALIBRATED, ZERO_SHOT, identity, summarise
 
 TABLES = {
@@ -92,12 +92,17 @@ def _table(title: str, means: pd.DataFrame, metric: str, spread: Spread) -> Tabl
 
 def _column(means: pd.DataFrame, rows: Any, metric: str, group: str, spread: Spread) -> list[str]:
     part = means[(means["metric"] == metric) & (means["group"] == group)].set_index("row")
-    entries = [_entry(part.loc[row], spread) if row in part.index else None for row in rows]
-    return cells(entries, 100.0, several=True)
+    entries = [entry_of(part.loc[row], spread) if row in part.index else None for row in rows]
+    return cells(entries, 100.0, several=True, way=better(metric))
 
 
-def _entry(mean: "pd.Series[Any]", spread: Spread) -> dict[str, float | None]:
-    """Value and ends, None where undefined."""
+def entry_of(mean: "pd.Series[Any] | dict[Any, Any]", spread: Spread) -> Entry:
+    """Value and ends, None where undefined.
+
+    Args:
+        mean: a row of ``summarise``.
+        spread: how far from the value the ends are.
+    """
     value = mean["mean"]
     ends = (mean["low"], mean["high"])
     if spread == "sd":

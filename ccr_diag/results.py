@@ -23,6 +23,8 @@ lay it out. Undefined numbers are null. Its layout::
                                               "high"} of the filled positive bins}],
                  "provenance": {what is known of where it comes from},
                  "geometry": {} or {"summary": {measure: {"value", "low", "high"}}},
+                 "associations": what the signed error of the classes goes with, see
+                                 ``associations``; may be left out,
                  "findings": [{"text", "evidence"}],
                  "splits": [] or [{"split", "map", "metrics": {metric: number}, "reliability",
                                    "groups": {group: {"metrics", "reliability"}},
@@ -35,7 +37,8 @@ lay it out. Undefined numbers are null. Its layout::
 
 A model of several splits holds means over them with Student's interval; else the interval is that
 of the bootstrap. Its counts and its reliability are those of the first split. Bins are of equal
-width, but those of ``mass_positive`` of equal mass.
+width, but those of ``mass_positive`` of equal mass. A difference is of ``b`` against ``a``; models
+that cannot be compared have none, and ``method`` says why.
 """
 
 import json
@@ -54,6 +57,10 @@ _POOL = ("n_classes", "n_known", "n_positive", "effective_bins", "metrics", "rel
 _MODEL = (
     "name", "label", "map_rule", "n_images", *_POOL, "groups", "classes", "provenance", "geometry",
     "findings", "splits",
+)  # fmt: skip
+_PAIR = ("a", "b", "rows")
+_DIFFERENCE = (
+    "metric", "group", "a", "b", "difference", "low", "high", "p", "p_holm", "verdict",
 )  # fmt: skip
 _CLASS = ("name", "group", "n_known", "n_positive", "n_training", "metrics", "reliability")
 _SPLIT = ("split", "metrics", "reliability", "groups", "classes", "geometry")
@@ -75,8 +82,17 @@ def load_results(path: Path) -> Results:
     Raises:
         BadData: the file is missing, is not JSON, has another schema, or breaks the layout.
     """
+    return check_results(read_json(path), path)
+
+
+def read_json(path: Path) -> object:
+    """What a file of JSON holds; not-a-number values come back as ``None``.
+
+    Raises:
+        BadData: the file is missing, or is not JSON.
+    """
     try:
-        results = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except OSError as error:
         raise BadData(
             f"The results file must be readable, but {path} is not ({error.strerror}); "
@@ -87,6 +103,19 @@ def load_results(path: Path) -> Results:
             f"A results file must be JSON, but {path} is not ({error}); "
             "write it anew with 'ccr-diag analyze'."
         ) from error
+
+
+def check_results(content: object, path: Path) -> Results:
+    """The content of a file of JSON as results.
+
+    Args:
+        content: of ``read_json``.
+        path: the file, for errors.
+
+    Raises:
+        BadData: it has another schema, or breaks the layout.
+    """
+    results: Any = content
     found = results.get("schema_version") if isinstance(results, dict) else None
     if found != SCHEMA_VERSION:
         raise BadData(
@@ -120,6 +149,22 @@ def _check(results: Results) -> None:
     names = [model["name"] for model in results["models"]]
     if len(set(names)) < len(names):
         raise BadData(f"Model names must differ, but they are {', '.join(names)}")
+    if results["differences"]:
+        _check_differences(results["differences"], names)
+
+
+def _check_differences(differences: dict[str, Any], names: list[str]) -> None:
+    """Pairs of models that are there, each row whole."""
+    _keys(differences, ("method", "pairs"), "'differences'")
+    for pair in differences["pairs"]:
+        _keys(pair, _PAIR, "a pair of 'differences'")
+        unknown = [pair[side] for side in ("a", "b") if pair[side] not in names]
+        if unknown:
+            raise BadData(
+                f"Differences must be between models of the file, but {unknown[0]!r} is none"
+            )
+        for row in pair["rows"]:
+            _keys(row, _DIFFERENCE, f"a difference of {pair['a']!r} and {pair['b']!r}")
 
 
 def _check_model(model: dict[str, Any], n_bins: int, where: str) -> None:

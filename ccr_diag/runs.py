@@ -32,32 +32,33 @@ PREDICTIONS, MATRICES, FIGURES, RUNS = "predictions", "matrices", "figures", "ru
 REPORT = "report.html"
 GRID, MEASURED, LOCK = "grid.toml", "measured.json", ".lock"  # of a sweep
 
+_FILES = (
+    CONFIG, CHECKPOINT, EXAMPLES, LOG, RUN_ID, DONE, RESULTS, REPORT, TABLES_MARKDOWN, TABLES_CSV,
+    GRID, MEASURED, LOCK,
+)  # fmt: skip
+_PICTURES = (
+    "calibration_by_frequency", "correlation_stability", "estimators", "modality_gap",
+    "neighbour_changes", "predicted_correlation", "reliability", "robustness", "signed_error",
+    "story", "text_geometry", "text_similarity", "training",
+)  # fmt: skip
+_TABLES = (
+    "models", "sweep", "correlation", "calibration_error", "base_to_new", "segment",
+    "domain_generalisation",
+)  # fmt: skip
 OWN_NAMES = re.compile(
     "|".join(
-        map(
-            re.escape,
-            (
-                CONFIG,
-                CHECKPOINT,
-                EXAMPLES,
-                LOG,
-                RUN_ID,
-                DONE,
-                RESULTS,
-                REPORT,
-                TABLES_MARKDOWN,
-                TABLES_CSV,
-            ),
+        (
+            *map(re.escape, _FILES),
+            r"results\.(csv|parquet)",
+            r"[a-z0-9-]+-split-\d+\.npz",  # predictions, class matrices
+            r"events\.out\.tfevents\..+",  # of TensorBoard
+            rf"({'|'.join(_PICTURES)})(_[a-z0-9_]+)?\.(png|svg|pdf|csv)",
+            rf"({'|'.join(_TABLES)})(_[a-z0-9_]+)?\.(md|csv|tex)",
+            r"\..*\.\d+(\..*)?",  # a partial file of a killed run
         )
     )
-    + rf"|{re.escape(GRID)}|{re.escape(MEASURED)}|{re.escape(LOCK)}|results\.(csv|parquet)"
-    + r"|[a-z0-9-]+-split-\d+\.npz"  # predictions, class matrices
-    + r"|events\.out\.tfevents\..+"  # of TensorBoard
-    + r"|(modality_gap|reliability_by_group_\d+|calibration_by_frequency|text_geometry"
-    + r"|robustness_[a-z0-9_]+)"
-    + r"\.(png|svg|pdf)"
-    + r"|\..*\.\d+(\..*)?"  # a partial file of a killed run
 )
+"""Of all files that this program writes, which ``--overwrite`` may delete."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -104,6 +105,12 @@ def _write_utf8(path: Path, text: str) -> None:
 def cache_folder() -> Path:
     """``$CCR_DIAG_CACHE``, or the platform's cache folder for this program."""
     return Path(os.environ.get("CCR_DIAG_CACHE") or platformdirs.user_cache_path("ccr-diag"))
+
+
+def split_file(model: str, split: int) -> str:
+    """Name of a file about one split of a model, in the folder of an analysis."""
+    stem = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
+    return f"{stem}-split-{split}.npz"
 
 
 def is_done(folder: Path) -> bool:

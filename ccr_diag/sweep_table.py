@@ -162,7 +162,9 @@ def check_table(frame: pd.DataFrame, where: str) -> pd.DataFrame:
         if len(found) > 1:
             raise BadData(
                 f"Results in one table must follow the same definitions, but {where} has "
-                f"{name} {' and '.join(map(str, found))}; measure them alike, or read them apart."
+                f"{name} {' and '.join(map(str, found))}; measure one of them anew as the other, "
+                "with ccr-diag sweep FOLDER/grid.toml --output FOLDER --resume --set "
+                f"{name}={found[0]}, or read them apart."
             )
     _check_maps(table, where)
     twice = table.duplicated(list(_ROW))
@@ -333,6 +335,20 @@ def summarise(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         rows.append((*cell, found.mean, found.sd, found.low, found.high, found.n))
     table = pd.DataFrame(rows, columns=[*keys, "mean", "sd", "low", "high", "n"])
     return table.astype(dict.fromkeys(("mean", "sd", "low", "high"), float))
+
+
+def missing_splits(frame: pd.DataFrame) -> list[tuple[str, int]]:
+    """Runs and splits that have no numbers, while other splits of the run and other runs have.
+
+    Args:
+        frame: of ``read_table``.
+
+    Returns:
+        Name of the run's folder and the split, in the order of the table.
+    """
+    splits = sorted(frame["split"].unique().tolist())
+    there = set(zip(frame["run"], frame["split"], strict=True))
+    return [(run, s) for run in frame["run"].unique() for s in splits if (run, s) not in there]
 
 
 def _once(frame: pd.DataFrame) -> pd.DataFrame:

@@ -19,12 +19,14 @@ from jaxtyping import Float, Int, Int8
 from torch import Tensor, nn
 
 from ccr_diag.config import FinetuneConfig
+from ccr_diag.epoch_log import NEIGHBOURS, EpochRecord
 from ccr_diag.errors import RunFailed
 from ccr_diag.frameworks.framework import Framework
 from ccr_diag.losses import make_loss
 from ccr_diag.losses.ccr import CCRLoss
 from ccr_diag.losses.dor import DORLoss
 from ccr_diag.losses.ranking import SCALE as RANKING_SCALE
+from ccr_diag.metrics.neighbourhoods import Neighbours, nearest_classes, preserved
 from ccr_diag.progress import UnitProgress, silent
 
 
@@ -48,18 +50,6 @@ class Tuning:
     def learned(self) -> list[Tensor]:
         """What the optimizer changes, in its order."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """Means over the steps of one epoch; ``dead`` counts the classes that CCR could not see."""
-
-    epoch: int
-    loss: float
-    regularizer: float
-    dead: float
-    rate: float
-    bias: float
 
 
 def start_tuning(framework: Framework, bias: float, config: FinetuneConfig) -> Tuning:
@@ -90,6 +80,7 @@ def tune(
     regularizer: nn.Module | None,
     config: FinetuneConfig,
     on_step: UnitProgress = silent,
+    zero_shot: Float[Tensor, "classes dim"] | None = None,
 ) -> Iterator[EpochRecord]:
     """Run the epochs that are left, and yield after each one.
 
@@ -101,13 +92,17 @@ def tune(
         regularizer: its ``of_step`` is added, times λ; None for none.
         config: the settings.
         on_step: told the steps done and the steps in all.
+        zero_shot: class texts before tuning, which those of each epoch are held against.
 
     Raises:
-        RunFailed: a loss that is not a number; the epoch's changes must not be saved.
+        RunFailed: a loss or a text that is not a number; the epoch's changes must not be saved.
     """
     device = tuning.bias.device
     labels = labels.to(device)
     tuning.framework.train()
+    before = None
+    if zero_shot is not None and len(zero_shot) > 1:
+        before = _neighbours(zero_shot)
     steps = math.ceil(len(features) / config.batch_size)
     if isinstance(regularizer, DORLoss):
         regularizer.step = tuning.epoch * steps  # its draws go on where they stood
@@ -121,7 +116,9 @@ def tune(
             parts.append(_step(tuning, batch, labels[rows], scale, regularizer, config))
             on_step(tuning.epoch * steps + step + 1, config.epochs * steps)
         values = torch.stack(parts).cpu()  # one synchronisation an epoch
-        _check_finite(values, tuning)
+        with torch.no_grad():
+            text = tuning.framework.text_embeddings()
+        _check_finite(values, tuning, text)
         tuning.epoch += 1
         loss, regularization, dead = values.mean(dim=0).tolist()
         yield EpochRecord(
@@ -131,7 +128,18 @@ def tune(
             dead=dead,
             rate=rate,
             bias=float(tuning.bias.detach()),
+            preservation=None if before is None else _preserved(before, text),
         )
+
+
+def _neighbours(text: Float[Tensor, "classes dim"]) -> Neighbours:
+    """The nearest of each class, of ``NEIGHBOURS`` or of all others."""
+    return nearest_classes(text.detach().float().cpu().numpy(), NEIGHBOURS)
+
+
+def _preserved(before: Neighbours, text: Float[Tensor, "classes dim"]) -> float:
+    """Mean NP@K."""
+    return float(preserved(before, _neighbours(text)).mean())
 
 
 def _batches(n_images: int, config: FinetuneConfig, epoch: int) -> list[Int[Tensor, " batch"]]:
@@ -170,13 +178,18 @@ def _step(
     return torch.stack([loss.detach(), regularization.detach(), dead.to(loss.dtype)])
 
 
-def _check_finite(values: Float[Tensor, "steps parts"], tuning: Tuning) -> None:
-    """Refuse an epoch in which a loss, or what was learned from it, is not a number."""
+def _check_finite(
+    values: Float[Tensor, "steps parts"],
+    tuning: Tuning,
+    text: Float[Tensor, "classes dim"],
+) -> None:
+    """Refuse an epoch in which a loss, or what was learned or made of it, is not a number."""
     broken = (~values.isfinite()).any(dim=1).nonzero()
     momenta = [tuning.optimizer.state[p].get("momentum_buffer") for p in tuning.learned]
+    found = [*tuning.learned, *momenta, text]
     if len(broken):
         step = int(broken[0]) + 1
-    elif not all(bool(t.isfinite().all()) for t in [*tuning.learned, *momenta] if t is not None):
+    elif not all(bool(t.isfinite().all()) for t in found if t is not None):
         step = len(values)
     else:
         return

@@ -10,8 +10,8 @@ import click
 from .analyze_correlation import correlation
 from .analyze_embeddings import embeddings
 from .analyze_predictions import predictions
-from .answer import TERMINAL, line_width, output_line, say_notes
-from .command import command
+from .answer import TERMINAL, line_width, output_line, say_notes, write_for_people
+from .command import command, command_line
 from .gate import fail_if_option, read_gate, require_passed
 from .options import (
     PATH,
@@ -139,7 +139,7 @@ def checkpoint(
     conditions = read_gate(fail_if)
 
     from ccr_diag import report
-    from ccr_diag.runs import prepare_output
+    from ccr_diag.runs import REPORT, prepare_output
 
     stated = {key: options.pop(key) for key in STATED}
     to_folder = output != TERMINAL
@@ -151,19 +151,22 @@ def checkpoint(
 
     if _are_ours(runs):
         rule = require_rule(runs[0], bias, stated)
-        results = _of_runs(runs, data, split, unlisted, rule, device, prepare, options)
+        results = results_of_runs(runs, data, split, unlisted, rule, device, prepare, options)
     else:
         public = load_public(runs, data, split, unlisted, bias, device, **stated)
-        results = _of_public(public, prepare, options)
+        results = _of_public(public, runs, prepare, options)
     click.echo(report.render(results, form, line_width()), nl=False)
     if to_folder:
-        report.write_tables(results, output)
-        click.echo(f"Written: {output}/results.json, tables.md, tables.csv, predictions/", err=True)
+        write_for_people(results, output)
+        click.echo(
+            f"Written: {output}/{REPORT}, results.json, tables.md, tables.csv, predictions/",
+            err=True,
+        )
     given = [model for model in results["models"] if not model["name"].startswith(ZERO_SHOT)]
     require_passed(conditions, given)
 
 
-def _of_runs(
+def results_of_runs(
     runs: Sequence[Path],
     data: str | None,
     split: str,
@@ -173,10 +176,22 @@ def _of_runs(
     prepare: Callable[[], Path | None],
     options: dict[str, Any],
 ) -> dict[str, Any]:
-    """Results of runs of our own."""
+    """Results of runs of our own.
+
+    Args:
+        runs: their folders.
+        data: another data set than theirs.
+        split: of the data set.
+        unlisted: what it means there.
+        rule: bias rule.
+        device: to encode on.
+        prepare: called once all is known to fit; gives the folder to write to, if any.
+        options: of ``analyse``.
+    """
     from ccr_diag.analysis import analyse
     from ccr_diag.backbone import load_backbone
     from ccr_diag.compared_models import load_runs
+    from ccr_diag.provenance import provenance
     from ccr_diag.run_data import checkpoint_dataset
 
     loaded = load_runs(runs)
@@ -189,15 +204,20 @@ def _of_runs(
     say_notes(test)
     output = prepare()
     features = _features(backbone, test, any(run.local for run in loaded), progress)
+    made = provenance(command_line(), runs)
     return analyse(
-        loaded, backbone, test, features, output, rule=rule, **_told(progress), **options
+        loaded, backbone, test, features, output, rule=rule, made=made, **_told(progress), **options
     )
 
 
 def _of_public(
-    public: "PublicModels", prepare: Callable[[], Path | None], options: dict[str, Any]
+    public: "PublicModels",
+    files: Sequence[Path],
+    prepare: Callable[[], Path | None],
+    options: dict[str, Any],
 ) -> dict[str, Any]:
     """Results of checkpoints of other people."""
+    from ccr_diag.provenance import provenance
     from ccr_diag.public_analysis import analyse_public
 
     output, progress = prepare(), Progress()
@@ -206,7 +226,7 @@ def _of_public(
     features = _features(public.backbone, public.dataset, local, progress)
     return analyse_public(
         public.spaces, public.facts, public.zero_shot_map, public.backbone, public.dataset,
-        features, output, **_told(progress), **options,
+        features, output, made=provenance(command_line(), files), **_told(progress), **options,
     )  # fmt: skip
 
 

@@ -1,13 +1,18 @@
 """``ccr-diag analyze embeddings``: what tuning did to the text space, from two plain files."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .answer import answer_options, check_output, line_width, output_line, write
-from .command import command
+from .command import command, command_line
 from .options import PATH, class_names_option
+from .report_file import check_report, report_lines, report_option, write_report
+
+if TYPE_CHECKING:
+    from ccr_diag.metrics.geometry import TextGeometry
 
 
 def plan(
@@ -17,15 +22,17 @@ def plan(
     class_names: Path | None,
     output: Path,
     overwrite: bool,
+    report: Path | None,
     **options: Any,
 ) -> list[str]:
     """The files that are compared."""
     check_output(output, overwrite, [zero_shot, tuned, images, class_names])
+    check_report(report, output, overwrite, [zero_shot, tuned, images, class_names])
 
     from ccr_diag.plan import embedding_lines
 
     found = [path for path in (zero_shot, tuned, images) if path is not None]
-    return [*embedding_lines(found), output_line(output)]
+    return [*embedding_lines(found), output_line(output), *report_lines(report)]
 
 
 @command(plan)
@@ -51,6 +58,7 @@ def plan(
 @click.option("--images", type=PATH, help="Image embeddings, for the modality gap.")
 @class_names_option
 @answer_options
+@report_option
 def embeddings(
     zero_shot: Path,
     tuned: Path,
@@ -62,6 +70,7 @@ def embeddings(
     form: str,
     output: Path,
     overwrite: bool,
+    report: Path | None,
 ) -> None:
     """Compare the class embeddings of the files ZEROSHOT and TUNED.
 
@@ -71,6 +80,7 @@ def embeddings(
     ccr-diag analyze embeddings before.npz after.npz --images images.npy
     """  # noqa: D301 (click wants the backspace itself)
     check_output(output, overwrite, [zero_shot, tuned, images, class_names])
+    check_report(report, output, overwrite, [zero_shot, tuned, images, class_names])
 
     from ccr_diag.embeddings import align, read_class_names, read_embeddings
     from ccr_diag.metrics.geometry import TextGeometry
@@ -107,3 +117,16 @@ def embeddings(
     if geometry.k < k:
         click.echo(f"Note: a class has only {geometry.k} others; K is {geometry.k}.", err=True)
     write(render_geometry(geometry, form, line_width(output)), output)
+    others = [] if class_names is None else [class_names]
+    write_report(report, lambda: _page(geometry, [*sources, *others]))
+
+
+def _page(geometry: "TextGeometry", inputs: Sequence[Path]) -> str:
+    """What draws is loaded only if there is something to draw."""
+    from ccr_diag.figures.html_report.geometry_page import geometry_page
+    from ccr_diag.metrics.geometry import definitions
+    from ccr_diag.provenance import provenance
+
+    made = provenance(command_line(), inputs)
+    page: str = geometry_page(geometry.to_json(), definitions(geometry), made)
+    return page

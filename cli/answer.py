@@ -11,6 +11,7 @@ from .options import Command, Option, format_option, output_option, stacked
 
 if TYPE_CHECKING:
     from ccr_diag.data.dataset import MultiLabelDataset
+    from ccr_diag.results import Results
 
 TERMINAL = Path("-")
 UNKNOWN_WIDTH = 100
@@ -27,8 +28,10 @@ def answer_options(command: Command) -> Command:
     return stacked(options, command)
 
 
-def check_output(output: Path, overwrite: bool, inputs: Sequence[Path | None]) -> None:
-    """Refuse, before any work, to write over what exists or is read."""
+def check_output(
+    output: Path, overwrite: bool, inputs: Sequence[Path | None], option: str = "--output"
+) -> None:
+    """Refuse, before any work, to write over what exists or is read; ``option`` names the file."""
     from ccr_diag.errors import OutputExists
 
     if output == TERMINAL or not output.exists():
@@ -36,13 +39,13 @@ def check_output(output: Path, overwrite: bool, inputs: Sequence[Path | None]) -
     if not overwrite:
         raise OutputExists(
             f"The output must be new, but {output} exists; add --overwrite to replace it, or "
-            "choose another --output."
+            f"choose another {option}."
         )
     read = [path for path in inputs if path is not None and path.exists()]
     if not output.is_file() or any(path.samefile(output) for path in read):
         raise OutputExists(
             f"--overwrite only replaces a file that is not read, but {output} is a folder or "
-            "one of the inputs; choose another --output."
+            f"one of the inputs; choose another {option}."
         )
 
 
@@ -68,6 +71,16 @@ def write(text: str, output: Path) -> None:
     else:
         write_text(output, text)
         click.echo(f"Written: {output}", err=True)
+
+
+def write_for_people(results: "Results", folder: Path) -> None:
+    """The tables and the report of an analysis, into the folder of its numbers."""
+    from ccr_diag.figures.html_report import results_page
+    from ccr_diag.report import write_tables
+    from ccr_diag.runs import REPORT, write_text
+
+    write_tables(results, folder)
+    write_text(folder / REPORT, results_page(results))
 
 
 def line_width(output: Path = TERMINAL) -> int:

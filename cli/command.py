@@ -20,6 +20,7 @@ from .options import PATH
 
 Plan = Callable[..., Iterable[str]]
 CONFIG, PRINT, DRY_RUN = "config", "print_config", "dry_run"
+WORDS = "ccr_diag.cli.words"
 
 
 class Command(click.Command):
@@ -68,6 +69,11 @@ class Command(click.Command):
         if path is not None:
             context.default_map = read_options(path, context, self.options, self.by_name)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the words, for ``command_line``."""
+        ctx.meta[WORDS] = [*ctx.command_path.split(), *args]
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Do the work, or only speak of it."""
         printed, dry = ctx.params.pop(PRINT), ctx.params.pop(DRY_RUN)
@@ -85,3 +91,9 @@ class Command(click.Command):
 def command(plan: Plan, **how: Any) -> Callable[[Callable[..., Any]], Command]:
     """Make a function a command; see ``Command``."""
     return click.command(cls=Command, plan=plan, **how)
+
+
+def command_line() -> list[str]:
+    """The words by which the running command was called, from ``ccr-diag`` on."""
+    words: list[str] = click.get_current_context().meta[WORDS]
+    return words

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from .answer import line_width
-from .command import command
+from .answer import line_width, write_for_people
+from .command import command, command_line
 from .options import device_options, existing_output, output_option, set_threads
 from .progress import Progress
 
@@ -22,6 +22,7 @@ COMPARED: dict[str, dict[str, Any]] = {
     "bce-learned-bias": {"loss": "bce", "bias": "learned"},
     "bce+ccr-prior-bias": {"loss": "bce", "regularizer": "ccr", "bias": "prior"},
 }
+FORMATS = ("svg", "png")  # of the figures; PDF takes as long again
 
 
 def plan(splits: int, output: Path, resume: bool, overwrite: bool, **options: Any) -> list[str]:
@@ -64,9 +65,11 @@ def demo(
     from ccr_diag.config import config_from_dict
     from ccr_diag.data import load_dataset
     from ccr_diag.features import image_features
-    from ccr_diag.figures.gallery import draw_all
+    from ccr_diag.figure_inputs import matrices_beside
+    from ccr_diag.figures.gallery import pictures_of_results, write_pictures
     from ccr_diag.finetune import finetune
-    from ccr_diag.runs import FIGURES, RUNS, prepare_output
+    from ccr_diag.provenance import provenance
+    from ccr_diag.runs import FIGURES, REPORT, RESULTS, RUNS, prepare_output
 
     prepare_output(output, resume=resume, overwrite=overwrite)
     backbone = load_backbone(device=device)
@@ -82,17 +85,19 @@ def demo(
     show = Progress()
     features = image_features(backbone, test, progress=partial(show, "test features"))
     runs = load_runs([output / RUNS / name for name in COMPARED])
+    made = provenance(command_line(), [output / RUNS / name for name in COMPARED])
     results = analysis.analyse(
-        runs, backbone, test, features, output, progress=partial(show, "models measured")
+        runs, backbone, test, features, output, made=made, progress=partial(show, "models measured")
     )
-    report.write_tables(results, output)
+    write_for_people(results, output)
     marks.append(("measuring", time.monotonic()))
-    pictures = draw_all(results, output / FIGURES)
+    pictures = pictures_of_results(results, matrices_beside(output / RESULTS, results))
+    drawn = write_pictures(pictures, output / FIGURES, FORMATS, partial(show, "figures drawn"))
     marks.append(("drawing", time.monotonic()))
     click.echo(report.to_text(results, line_width()))
     click.echo(
-        f"\nIn {output}: results.json, tables.md, tables.csv, predictions/, runs/, and "
-        f"{len(pictures)} files in figures/.\n{seconds(marks)}"
+        f"\nIn {output}: {REPORT}, results.json, tables.md, tables.csv, predictions/, runs/, and "
+        f"{len(drawn)} files in figures/.\n{seconds(marks)}"
     )
 
 

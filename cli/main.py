@@ -26,7 +26,7 @@ COMMANDS = {
     "analyze": "Measure how far probabilities can be trusted, and where not.",
     "compare": "Say whether one model's predictions are better than another's.",
     "calibrate": "Fit a calibrator on other images, and say what it changed.",
-    "figures": "Draw the figures of an analysis or a sweep.",
+    "figures": "Draw the figures and tables of analyses, sweeps and runs.",
     "demo": "Tune, analyze and draw the embedded example, offline.",
     "doctor": "Say what this machine offers: versions, devices, caches, weights.",
 }

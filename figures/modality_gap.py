@@ -4,36 +4,59 @@ The coordinates (two singular vectors of the zero-shot features, uncentred, one 
 models) and the gap ‖mean image − mean text‖₂ come ready from the results file.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
+import matplotlib.patheffects as effects
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ccr_diag.errors import BadConfig, BadData, nearest
+from ccr_diag.figures.gap_points import (
+    class_images_of,
+    columns_of,
+    gap_of,
+    gap_text,
+    images_of,
+    mean_point,
+    modality_gap_table,
+    texts_of,
+)
+from ccr_diag.figures.panel_page import wrapped_note
+from ccr_diag.figures.picture import Picture
 from ccr_diag.figures.style import (
     IMAGE_COLOUR,
     MUTED,
     PAGE_INCHES,
-    Entry,
     Look,
-    as_said,
     averages,
-    defined,
-    entry_of,
-    interval,
     new_axes,
     new_figure,
     note,
     results_looks,
     style,
 )
+from ccr_diag.figures.text_spaces import (
+    TITLE_POINTS,
+    Model,
+    Point,
+    chosen,
+    joined_label,
+    left_out,
+    page_names,
+    pages,
+    panel_title,
+    same_texts,
+    with_texts,
+    zero_shot_of,
+)
 from ccr_diag.results import Results
 
-Point = Sequence[Any]  # x, y
-_FROM = "they come with the results of 'ccr-diag analyze checkpoint'"
+PANELS = 6  # on a page
+CROWD = 150  # classes above which marks shrink
+_PAIR_COLOUR = "#5E82A8"  # a darker IMAGE_COLOUR: what belongs to images
+Join = Callable[[Axes, Results, Model], None]
+"""Draws the lines of one panel."""
 
 
 def draw_modality_gap(
@@ -60,10 +83,15 @@ def draw_modality_gap(
         BadData: the results hold no images or no class texts.
     """
     looks = results_looks(results)
+    drawn = chosen(results, models)
+    for model in drawn:
+        texts_of(model)
     with style():
         ax = ax or new_axes(4.6, 2.8)
+        x, y = columns_of(images_of(results))
         ax.scatter(
-            *_columns(_images(results)),
+            x,
+            y,
             s=3,
             c=IMAGE_COLOUR,
             linewidths=0,
@@ -72,7 +100,7 @@ def draw_modality_gap(
             rasterized=True,
             zorder=1,
         )
-        for same in same_texts(_chosen(results, models)):
+        for same in same_texts(drawn):
             label = f"{joined_label(same)}: {gap_text(same[0])}"
             _draw_texts(ax, same[0], looks[same[0]["name"]], label)
         ax.set(xlabel="singular vector 1", ylabel="singular vector 2")
@@ -81,17 +109,45 @@ def draw_modality_gap(
     return ax
 
 
-def modality_gap_page(results: Results) -> Figure:
-    """One panel a model on common axes; thin lines lead from each class's zero-shot place."""
-    panels = same_texts(results["models"])
-    start = _zero_shot(results)
+def modality_gap_pictures(results: Results) -> list[Picture]:
+    """Panels of all text spaces on common axes, twice: pairs and gap, and moves from zero-shot.
+
+    Args:
+        results: a parsed results file.
+
+    Returns:
+        ``modality_gap``: each class text joined with the mean of its own images, and the means of
+        all images and all texts joined. ``modality_gap_moves``: each joined with its zero-shot
+        place; left out where nothing was tuned. Numbered where six panels do not hold all. None
+        where the results hold no images or no class texts.
+    """
+    if not with_texts(results) or not results.get("image_coordinates"):
+        return []
+    made = [("modality_gap", _draw_pairs, _pair_keys(), _PAIR_NOTE)]
+    start = zero_shot_of(with_texts(results))
+    spaces = same_texts(with_texts(results))
+    if start is not None and len(spaces) > 1:
+        made.append(("modality_gap_moves", _draw_moves, _move_keys(), ""))
+    table = modality_gap_table(results)
+    found = []
+    for name, join, keys, says in made:
+        parts = pages(spaces, PANELS)
+        for part, file in zip(parts, page_names(name, len(parts)), strict=True):
+            figure = _page(results, part, join, keys, says)
+            drawn = table["model"].isin([same[0]["name"] for same in part])
+            found.append(Picture(file, figure, table[drawn | (table["model"] == "")]))
+    return found
+
+
+def _page(
+    results: Results, panels: list[list[Model]], join: Join, keys: list[Line2D], says: str
+) -> Figure:
+    """One panel a text space."""
     limits = _limits(results)
     ratio = (limits[1][1] - limits[1][0]) / (limits[0][1] - limits[0][0])
     rows = -(-len(panels) // (5 if ratio > 1.2 else 3))  # tall panels stand closer
     columns = -(-len(panels) // rows)
     width = min(PAGE_INCHES, 2.6 * columns)
-    several = any(len(model["splits"]) > 1 for model in results["models"])
-    gaps = [_gap(model) for model in results["models"]]
     with style():
         lines = max(map(len, panels)) + 2  # of the titles
         height = rows * (ratio * (width / columns - 0.25) + 0.14 * lines + 0.2) + 0.85
@@ -101,7 +157,11 @@ def modality_gap_page(results: Results) -> Figure:
             if i >= len(panels):
                 ax.remove()
                 continue
-            _draw_panel(ax, results, panels[i], start)
+            draw_modality_gap(results, ax, models=[panels[i][0]["name"]], legend=False)
+            join(ax, results, panels[i][0])
+            title = [panel_title(panels[i], width / columns - 0.2), gap_text(panels[i][0], "\n")]
+            ax.set_title("\n".join(title), fontsize=TITLE_POINTS)
+            ax.set_aspect("equal")
             # A panel with an empty cell below it carries the tick labels of its column.
             last = i + columns >= len(panels)
             ax.tick_params(labelbottom=last, labelleft=i % columns == 0)
@@ -109,92 +169,112 @@ def modality_gap_page(results: Results) -> Figure:
             ax.set_ylabel("singular vector 2" if i % columns == 0 else "")
         axes.flat[0].set(xlim=limits[0], ylim=limits[1])
         figure.legend(
-            handles=_keys(),
+            handles=keys,
             loc="outside upper center",
-            ncols=2 if width < 5 else 4,
+            ncols=2 if width < 5 else len(keys),
             handletextpad=0.3,
+            columnspacing=1.0,
         )
-        note(
-            figure,
-            "Axes: first two singular vectors of the uncentred zero-shot features."
-            f"{' Points: first split.' if several else ''}\n"
-            f"Gap ‖mean image − mean text‖₂: {averages(results, gaps)}.",
-        )
+        note(figure, wrapped_note(_note(results, says), width))
     return figure
 
 
-def same_texts(models: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Models gathered by equal text coordinates, in their first order."""
-    gathered: list[list[dict[str, Any]]] = []
-    for model in models:
-        for same in gathered:
-            if _texts(same[0]) == _texts(model):
-                same.append(model)
-                break
-        else:
-            gathered.append([model])
-    return gathered
+def _note(results: Results, says: str) -> str:
+    several = any(len(model["splits"]) > 1 for model in results["models"])
+    gaps = [gap_of(model) for model in with_texts(results)]
+    return (
+        "Axes: first two singular vectors of the uncentred zero-shot features."
+        f"{' Points: first split.' if several else ''} "
+        f"Gap ‖mean image − mean text‖₂, in all dimensions: {averages(results, gaps)}."
+        f"{says}{left_out(results, with_texts(results))}"
+    )
 
 
-def joined_label(models: Sequence[dict[str, Any]], separator: str = " = ") -> str:
-    """The labels of models that are drawn as one."""
-    return separator.join(as_said(model["label"]) for model in models)
-
-
-def gap_text(model: dict[str, Any], separator: str = " ") -> str:
-    """The gap of a model in words, with its interval where there is one."""
-    gap = _gap(model)
-    if not defined(gap["value"]):
-        return "gap undefined"
-    text = f"gap {gap['value']:.3f}"
-    ends = interval(gap)
-    if ends is None:
-        return text
-    low, high = (f"{end:.3f}" for end in ends)
-    # Zero width: a model that is not tuned is the same in every split.
-    return text if low == high else f"{text}{separator}[{low}, {high}]"
-
-
-def _gap(model: dict[str, Any]) -> Entry:
-    summary = model["geometry"].get("summary", {})
-    return entry_of(summary, "gap", f"the geometry of model {model['name']!r}")
-
-
-def _draw_texts(ax: Axes, model: dict[str, Any], look: Look, label: str) -> None:
-    x, y = _columns(_texts(model))
+def _draw_texts(ax: Axes, model: Model, look: Look, label: str) -> None:
+    x, y = columns_of(texts_of(model))
     faces = ["white" if of["group"] == "new" else look.colour for of in model["classes"]]
     # Opaque, so that a new class's open marker stays open over the cloud of images.
     dots = ax.scatter(
-        x, y, s=11, marker=look.marker, c=faces, edgecolors=look.colour, linewidths=0.7, zorder=3
+        x,
+        y,
+        s=11 * _thinned(len(x)),
+        marker=look.marker,
+        c=faces,
+        edgecolors=look.colour,
+        linewidths=0.7 * _thinned(len(x)),
+        zorder=3,
+        rasterized=len(x) > CROWD,
     )
     dots.set_gid(model["name"])
     ax.scatter([], [], s=16, marker=look.marker, c=look.colour, label=label)
 
 
-def _draw_panel(
-    ax: Axes, results: Results, same: list[dict[str, Any]], start: dict[str, Any] | None
-) -> None:
-    model = same[0]
-    draw_modality_gap(results, ax, models=[model["name"]], legend=False)
-    if start is not None and model is not start:
-        _draw_moves(ax, start, model)
-    title = [joined_label(same, " =\n"), gap_text(model, "\n")]
-    ax.set_title("\n".join(title), fontsize=7.5)
-    ax.set_aspect("equal")
+def _draw_pairs(ax: Axes, results: Results, model: Model) -> None:
+    """Each class text with the mean of its own images, and both means with one another."""
+    pairs = [
+        [text, image]
+        for text, image in zip(texts_of(model), class_images_of(results), strict=True)
+        if image is not None
+    ]
+    if pairs:
+        _draw_lines(ax, pairs, _PAIR_COLOUR, "pairs")
+        x, y = columns_of([image for _, image in pairs])
+        ends = ax.scatter(x, y, s=5 * _thinned(len(x)), c=_PAIR_COLOUR, linewidths=0, zorder=2.5)
+        ends.set_gid("class image means")
+    halo = [effects.Stroke(linewidth=4, foreground="white"), effects.Normal()]
+    (gap,) = ax.plot(
+        *columns_of([mean_point(images_of(results)), mean_point(texts_of(model))]),
+        color="black",
+        linewidth=2.2,
+        solid_capstyle="round",
+        path_effects=halo,
+        zorder=4,
+    )
+    gap.set_gid("gap")
 
 
-def _draw_moves(ax: Axes, start: dict[str, Any], end: dict[str, Any]) -> None:
-    moves = [[a, b] for a, b in zip(_texts(start), _texts(end), strict=True)]
-    ax.add_collection(LineCollection(moves, colors=MUTED, linewidths=0.35, alpha=0.6, zorder=2))
+def _draw_moves(ax: Axes, results: Results, model: Model) -> None:
+    """Each class text with its zero-shot place."""
+    start = zero_shot_of(with_texts(results))
+    if start is None or model is start:
+        return
+    moves = [[a, b] for a, b in zip(texts_of(start), texts_of(model), strict=True)]
+    _draw_lines(ax, moves, MUTED, "moves")
 
 
-def _keys() -> list[Line2D]:
+def _draw_lines(ax: Axes, ends: Sequence[Sequence[Point]], colour: str, gid: str) -> None:
+    """Thin lines between pairs of points, paler where there are many."""
+    lines = LineCollection(
+        ends, colors=colour, linewidths=0.35, alpha=0.6 * _thinned(len(ends)), zorder=2
+    )
+    lines.set(gid=gid, rasterized=len(ends) > CROWD)
+    ax.add_collection(lines)
+
+
+def _thinned(n: int) -> float:
+    """How much smaller and paler the marks of n classes are than those of a few."""
+    return min(1.0, max(0.25, CROWD / n))
+
+
+_PAIR_NOTE = " Its line joins the means of the points drawn, and in this plane it is shorter."
+
+
+def _pair_keys() -> list[Line2D]:
     return [
         _dot("image", IMAGE_COLOUR, IMAGE_COLOUR),
-        _dot("class text, tuned", MUTED, MUTED),
-        _dot("class text, new", "white", MUTED),
-        Line2D([], [], color=MUTED, linewidth=0.6, label="from its zero-shot place"),
-    ]
+        _dot("class text", MUTED, MUTED),
+        _dot("class text, new class", "white", MUTED),
+        Line2D(
+            [], [], color=_PAIR_COLOUR, linewidth=0.6, marker="o", markersize=2.5, markevery=[1],
+            label="to the mean of its own images",
+        ),
+        Line2D([], [], color="black", linewidth=2.2, label="gap"),
+    ]  # fmt: skip
+
+
+def _move_keys() -> list[Line2D]:
+    move = Line2D([], [], color=MUTED, linewidth=0.6, label="from its zero-shot place")
+    return [*_pair_keys()[:3], move]
 
 
 def _dot(label: str, face: str, edge: str) -> Line2D:
@@ -212,46 +292,11 @@ def _dot(label: str, face: str, edge: str) -> Line2D:
 
 def _limits(results: Results) -> tuple[tuple[float, float], tuple[float, float]]:
     """Common limits around everything, the shorter side widened to at least 60 % of the longer."""
-    points = [*_images(results), *(p for m in results["models"] for p in _texts(m))]
-    spans = [(min(column), max(column)) for column in _columns(points)]
+    points = [*images_of(results), *(p for m in with_texts(results) for p in texts_of(m))]
+    spans = [(min(column), max(column)) for column in columns_of(points)]
     longest = max(high - low for low, high in spans) or 1.0
     limits = []
     for low, high in spans:
         half = 1.1 * max(high - low, 0.6 * longest) / 2
         limits.append(((low + high) / 2 - half, (low + high) / 2 + half))
     return limits[0], limits[1]
-
-
-def _chosen(results: Results, names: Sequence[str] | None) -> list[dict[str, Any]]:
-    by_name = {model["name"]: model for model in results["models"]}
-    for name in names or ():
-        if name not in by_name:
-            raise BadConfig(
-                f"A model to draw must be in the results, but got {name!r}{nearest(name, by_name)}"
-            )
-    return [by_name[name] for name in (by_name if names is None else names)]
-
-
-def _zero_shot(results: Results) -> dict[str, Any] | None:
-    return next((m for m in results["models"] if m["name"].startswith("zero-shot")), None)
-
-
-def _images(results: Results) -> list[Point]:
-    if not results.get("image_coordinates"):
-        raise BadData(f"The figure needs 'image_coordinates', but the results hold none; {_FROM}.")
-    coordinates: list[Point] = results["image_coordinates"]
-    return coordinates
-
-
-def _texts(model: dict[str, Any]) -> list[Point]:
-    if not model["splits"]:
-        raise BadData(
-            f"The figure needs the class texts of model {model['name']!r}, "
-            f"but the results hold none; {_FROM}."
-        )
-    coordinates: list[Point] = model["splits"][0]["geometry"]["coordinates_text"]
-    return coordinates
-
-
-def _columns(points: Sequence[Point]) -> tuple[list[float], list[float]]:
-    return [p[0] for p in points], [p[1] for p in points]

@@ -2,51 +2,110 @@
 
 The bins (count, mean confidence, frequency of each, and the frequencies between which 95 % of
 calibrated models would lie) come ready from the results file; an empty bin holds no data and is not
-drawn.
+drawn. Two conventions of confidence: ``positive``, p against presence; ``decision``,
+max(p, 1 − p) against the decision at p = 0.5 being right.
 """
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ccr_diag.figures.frequency import SIGNED
+from ccr_diag.figures.panel_page import (
+    AXIS_NAME,
+    TICKS,
+    TITLE_LINE,
+    Grid,
+    draw_keys,
+    foot_note,
+    key_height,
+    model_heading,
+    note_height,
+    page_width,
+    place,
+    widest_panel,
+    wrapped_note,
+)
+from ccr_diag.figures.picture import Picture
+from ccr_diag.figures.reliability_diagram import (
+    DECISION_START,
+    TITLE_SIZE,
+    draw_log_reliability,
+    draw_reliability,
+    log_start,
+)
+from ccr_diag.figures.reliability_marks import (
+    COLUMNS,
+    Bins,
+    band_key,
+    count_keys,
+    filled,
+)
 from ccr_diag.figures.style import (
-    LOOKS,
-    MUTED,
+    ALL,
     OVER_COLOUR,
-    PAGE_INCHES,
     UNDER_COLOUR,
-    Look,
     as_said,
     entry_of,
     group_label,
+    groups_missing,
     groups_present,
-    new_figure,
+    metrics_present,
     number,
     pool_of,
     results_looks,
     style,
 )
+from ccr_diag.figures.text_spaces import pages
 from ccr_diag.results import Results
 
-Bins = Mapping[str, Sequence[Any]]
-MODELS_PER_PAGE = GROUPS_PER_PAGE = 4
-_BAR_COLOUR = "#DDDDDD"
-_BAND_COLOUR, _BAND_ALPHA = "#7A7A7A", 0.6
-_BARS: dict[str, Any] = {"align": "edge", "edgecolor": "white", "linewidth": 0.4}
-_PANEL_INCHES, _LEGEND_INCHES = 2.35, 3.4  # the widest a panel, the narrowest a page gets
-_NOTE_LETTERS, _TITLE_LETTERS = 20, 26  # in an inch of the note; in a line above a panel
-_BINS = "Empty bins are left out. Bands take labels as independent."
-_ALONE = f"{_BINS} ECE: positive."
+MODELS_PER_PAGE, PANELS_ACROSS = 4, 5
+LOG = "mass_positive"
+
+
+class _Kind(NamedTuple):
+    """A table of bins and how its pages say what they show."""
+
+    name: str  # of the files
+    metric: str  # printed above each panel
+    says: str
+
+
+_KINDS = {
+    "positive": _Kind(
+        "positive", "ece_positive", "Confidence: p; frequency: share of entries with the class."
+    ),
+    "decision": _Kind(
+        "decision",
+        "ece_decision",
+        "Confidence: max(p, 1 − p); frequency: share of right decisions (p ≥ 0.5). ▽: below 0.5.",
+    ),
+    LOG: _Kind(
+        "log",
+        "ece_positive",
+        "Bins of equal mass, both axes logarithmic. ▽: frequency 0, or below the axis; ◁: "
+        "confidence below the axis. ECE: of bins of equal width.",
+    ),
+}
+_MARKS = "Points: the larger, the more entries in the bin. Bands take labels as independent."
 _SPLITS = (
-    f"Bars, bands and large points: first split; small points: other splits, if any. {_BINS} "
-    "ECE (positive) and signed error: means over splits."
+    "Bins: first split; faint points: other splits, if any; ECE and signed error: means over "
+    "splits."
 )
-_HISTOGRAM = (0.0, -0.36, 1.0, 0.27)  # in units of the diagram above it
+_SIGNED = "Signed error: mean p − share with the class."
+
+# Inches.
+_GAP, _HEADING, _ROOM, _TITLE_PAD = 0.17, 0.2, 0.06, 0.1
+_COUNTS, _COUNTS_GAP = 0.22, 0.08
+_NAME_AT = 0.36  # of an axis, left of it
+_WIDEST_PANEL, _TALLEST_ROWS = 2.0, 8.6
+_TITLE_LETTERS = 17  # in an inch of a line above a panel
 
 
 class _Row(NamedTuple):
@@ -56,216 +115,227 @@ class _Row(NamedTuple):
     panels: list[tuple[dict[str, Any], str]]  # model, group
 
 
-def draw_reliability(
-    bins: Bins,
-    ax: Axes | None = None,
-    *,
-    look: Look = LOOKS["zero-shot"],
-    title: str = "",
-    splits: Sequence[Bins] = (),
-    histogram: Axes | None = None,
-) -> Axes:
-    """Frequency against confidence, the gap between them shaded, and the counts below.
-
-    A bar is as high as the frequency; the shade between it and the confidence shows the sign of
-    the gap. A narrow band at the confidence holds the frequencies that a calibrated model would
-    show in 95 of 100 cases, were the labels independent.
-
-    Args:
-        bins: ``count``, ``confidence``, ``frequency``, ``low``, ``high`` of each equal-width bin of
-            [0, 1]; all but the first may be anything where the count is 0.
-        ax: where to draw; a new figure, with the counts below, when left out.
-        look: colour and marker of the model.
-        title: above the diagram.
-        splits: bins of the other splits, shown as small points.
-        histogram: where to draw the counts; hung below ``ax`` as its child when left out.
-
-    Returns:
-        The axes of the diagram.
-    """
-    width = 1.0 / len(bins["count"])
-    filled = [i for i, count in enumerate(bins["count"]) if count]
-    left = [i * width for i in filled]
-    with style():
-        if ax is None:
-            ax, histogram = new_figure(2.4, 2.8).subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        histogram = histogram or ax.inset_axes(_HISTOGRAM, sharex=ax)
-        ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.7, linestyle="--", zorder=3)
-        frequency = [bins["frequency"][i] for i in filled]
-        ax.bar(left, frequency, width, color=_BAR_COLOUR, **_BARS)
-        for i in filled:
-            _draw_gap(ax, bins, i)
-        _draw_band(ax, bins, filled)
-        for other in splits:
-            _draw_points(ax, other, look, size=3.0, alpha=0.55)
-        _draw_points(ax, bins, look, size=12.0, alpha=1.0)
-        ax.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), ylabel="frequency")
-        ax.tick_params(labelbottom=False)
-        ax.set_title(title, fontsize=7.5, linespacing=1.25)
-        counts = [bins["count"][i] for i in filled]
-        histogram.bar(left, counts, width, color=look.colour, **_BARS)
-        _set_counts_axis(histogram, max(counts, default=1))
-    return ax
-
-
-def reliability_pages(results: Results) -> list[Figure]:
-    """Models down, groups across, four of each a page; without groups the models stand across.
+def reliability_pages(results: Results, convention: str = "positive") -> list[Figure]:
+    """Models down; all classes and each group across; without groups the models stand across.
 
     The bins are those of the first split; printed numbers are means over splits.
 
+    Args:
+        results: a parsed results file.
+        convention: ``positive``, ``decision``, or ``mass_positive``: bins of equal mass on
+            logarithmic axes.
+
     Raises:
-        BadData: the positive ECE or the signed error is missing for a panel.
+        BadData: the ECE of the convention or the signed error is missing for a panel.
     """
-    models, groups = results["models"], groups_present(results)
-    if len(groups) == 1:
-        rows = [
-            _Row(None, [(model, groups[0]) for model in part])
-            for part in _parts(models, GROUPS_PER_PAGE)
-        ]
-        return [_page(results, part) for part in _parts(rows, MODELS_PER_PAGE)]
+    return [_page(results, rows, convention) for rows in _pages(results)]
+
+
+def reliability_table(results: Results, convention: str = "positive") -> pd.DataFrame:
+    """What the points and bands of all pages show.
+
+    Args:
+        results: a parsed results file.
+        convention: see ``reliability_pages``.
+
+    Returns:
+        A row a filled bin: model, group, convention, split (empty where there are none), bin,
+        count, confidence, frequency, low, high.
+    """
+    panels = [panel for rows in _pages(results) for row in rows for panel in row.panels]
+    return _table(panels, convention)
+
+
+def reliability_pictures(results: Results) -> list[Picture]:
+    """The pages of each convention that the results hold the ECE of, and of the log-scaled variant.
+
+    Raises:
+        BadData: some panel has the ECE or the signed error, and some other has not.
+    """
+    present = metrics_present(results)
     return [
-        _page(results, [_Row(model, [(model, group) for group in across]) for model in down])
-        for down in _parts(models, MODELS_PER_PAGE)
-        for across in _parts(groups, GROUPS_PER_PAGE)
+        Picture(
+            f"reliability_{kind.name}_{i}",
+            _page(results, rows, convention),
+            _table([panel for row in rows for panel in row.panels], convention),
+        )
+        for convention, kind in _KINDS.items()
+        if {kind.metric, SIGNED} <= present
+        for i, rows in enumerate(_pages(results), start=1)
     ]
 
 
-def _parts(whole: Sequence[Any], most: int) -> list[Sequence[Any]]:
-    """Runs of almost one length, the longer first, none longer than ``most``."""
-    parts = -(-len(whole) // most)
-    cuts = [-(-len(whole) * i // parts) for i in range(parts + 1)]
-    return [whole[a:b] for a, b in pairwise(cuts)]
+def _pages(results: Results) -> list[list[_Row]]:
+    models, groups = results["models"], groups_present(results)
+    if groups == [ALL]:
+        across = pages([(model, ALL) for model in models], PANELS_ACROSS)
+        return [list(p) for p in pages([_Row(None, list(p)) for p in across], MODELS_PER_PAGE)]
+    return [
+        [_Row(model, [(model, group) for group in part]) for model in down]
+        for down in pages(models, MODELS_PER_PAGE)
+        for part in pages([ALL, *groups], PANELS_ACROSS)
+    ]
 
 
-def _page(results: Results, rows: Sequence[_Row]) -> Figure:
-    looks = results_looks(results)
-    several = any(len(model["splits"]) > 1 for model in results["models"])
-    last = len(rows) - 1
-    across = max(len(row.panels) for row in rows)
-    width = min(PAGE_INCHES, max(_LEGEND_INCHES, _PANEL_INCHES * across))
-    text = textwrap.fill(_SPLITS if several else _ALONE, int(_NOTE_LETTERS * width))
+def _table(panels: Sequence[tuple[dict[str, Any], str]], convention: str) -> pd.DataFrame:
+    found = []
+    for model, group in panels:
+        for split, bins in _bins_of(model, group, convention):
+            where = {"model": model["name"], "group": group, "convention": convention}
+            found.append(filled(bins).assign(**where, split=split))
+    columns = ["model", "group", "convention", "split", *COLUMNS]
+    rows = [table for table in found if not table.empty]
+    return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
+
+
+def _bins_of(model: dict[str, Any], group: str, convention: str) -> Iterator[tuple[Any, Bins]]:
+    """Split and bins, the first split first; of a model without splits its own bins."""
+    holding = [part for part in model["splits"] if pool_of(part, group) is not None]
+    for part in holding or [model]:
+        pool = pool_of(part, group)
+        if pool is not None:
+            yield part.get("split"), pool["reliability"][convention]
+
+
+def _page(results: Results, rows: Sequence[_Row], convention: str) -> Figure:
+    looks, kind = results_looks(results), _KINDS[convention]
+    panels = [panel for row in rows for panel in row.panels]
+    tables = [bins for panel in panels for _, bins in _bins_of(*panel, convention)]
+    counts = [count for bins in tables for count in bins["count"]]
+    handles = _keys(counts, convention)
+    limits = _limits(tables, counts, convention)
+    side, columns = _side(rows, convention), max(len(row.panels) for row in rows)
+    width = page_width(side, columns, _GAP)
+    titles = [[_title(row, panel, kind, side) for panel in row.panels] for row in rows]
+    text = wrapped_note(_note(results, kind), width)
+    grid = Grid(
+        side=side,
+        columns=columns,
+        gap=_GAP,
+        above=[_above(row, line) for row, line in zip(rows, titles, strict=True)],
+        below=_below(convention),
+        head=key_height(len(handles), width),
+        foot=TICKS + AXIS_NAME + note_height(text),
+    )
     with style():
-        # The last row also carries the label of the confidence axis; below it stands the note.
-        heights = [1.95] * last + [2.05, 0.12 * text.count("\n") + 0.2]
-        figure: Figure = new_figure(width, sum(heights) + 0.3)
-        parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-        for i, (part, row) in enumerate(zip(parts, rows, strict=False)):
+        figure: Figure = grid.new_page()
+        for i, row in enumerate(rows):
+            top = grid.top(i)
             if row.model is not None:
-                colour = looks[row.model["name"]].colour
-                part.suptitle(
-                    _title(row.model), fontsize=8.5, weight="bold", color=colour, x=0.01, ha="left"
-                )
-            axes = part.subplots(2, across, height_ratios=(3, 1), sharex=True, squeeze=False)
-            for (model, group), ax, histogram in zip(row.panels, *axes, strict=False):
-                name = group_label(group) if row.model is not None else model["label"]
-                _draw_panel(ax, histogram, model, group, looks[model["name"]], name)
-            for ax in axes[:, len(row.panels) :].flat:
-                ax.set_axis_off()
-            _label_outer(axes[:, 1:].flat, axes[0, 1:], axes[1] if i < last else ())
-        figure.legend(
-            handles=_keys(),
-            loc="outside upper center",
-            ncols=4 if across > 2 else 2,
-            handlelength=1.2,
-        )
-        parts[-1].text(0.01, 0.5, text, fontsize=6.5, color=MUTED, va="center")
+                at = top - grid.above[i] + 0.4 * _HEADING
+                label, look = row.model["label"], looks[row.model["name"]]
+                model_heading(figure, at, label, _rule(row.model), look)
+            axes = [_panel_axes(figure, grid, i, j, convention) for j in range(len(row.panels))]
+            for drawn, panel, title in zip(axes, row.panels, titles[i], strict=True):
+                look = looks[panel[0]["name"]]
+                _draw_panel(drawn, panel, convention, look=look, title=title, **limits)
+            _label_outer(axes, rows[i + 1 :], side)
+        draw_keys(figure, handles)
+        foot_note(figure, text)
     return figure
 
 
-def _title(model: dict[str, Any]) -> str:
+def _side(rows: Sequence[_Row], convention: str) -> float:
+    """Panels as large as the width and the height of a page allow (inches)."""
+    across = max(len(row.panels) for row in rows)
+    other = _HEADING + 2 * TITLE_LINE + _below(convention)
+    side: float = min(_WIDEST_PANEL, widest_panel(across, _GAP), _TALLEST_ROWS / len(rows) - other)
+    return side
+
+
+def _above(row: _Row, titles: Sequence[str]) -> float:
+    """Room for the model's name, if it stands there, and the longest title (inches)."""
+    lines = 1 + max(title.count("\n") for title in titles)
+    room: float = (_ROOM if row.model is None else _HEADING) + TITLE_LINE * lines
+    return room
+
+
+def _below(convention: str) -> float:
+    """Room for the histogram, if there is one (inches)."""
+    return _TITLE_PAD + (0.0 if convention == LOG else _COUNTS_GAP + _COUNTS)
+
+
+def _rule(model: dict[str, Any]) -> str:
+    """The rule of the bias, unless the model's name states it."""
     stated = model["map_rule"] is None or "bias" in model["label"]
-    rule = "" if stated else f"  (bias rule: {model['map_rule']})"
-    return f"{as_said(model['label'])}{rule}"
+    return "" if stated else f"  (bias rule: {model['map_rule']})"
 
 
-def _label_outer(
-    no_names: Iterable[Axes], no_ticks: Iterable[Axes], no_confidence: Iterable[Axes]
-) -> None:
-    """Names of axes only at the left and the bottom of the page."""
-    for ax in no_names:
-        ax.set_ylabel("")
-    for ax in no_ticks:
-        ax.tick_params(labelleft=False)
-    for ax in no_confidence:
-        ax.set_xlabel("")
+def _title(row: _Row, panel: tuple[dict[str, Any], str], kind: _Kind, side: float) -> str:
+    """What stands above a panel: its group (its model where those stand across) and two numbers."""
+    model, group = panel
+    name = model["label"] if row.model is None else group_label(group)
+    above = as_said(textwrap.fill(name, int(_TITLE_LETTERS * side)))
+    pool = pool_of(model, group)
+    if pool is None:
+        return f"{above}\nno classes"
+    where = f"model {model['name']!r}, group {group!r}"
+    ece, signed = (
+        entry_of(pool["metrics"], metric, where)["value"] for metric in (kind.metric, SIGNED)
+    )
+    return f"{above}\nECE {number(ece, '.3f')}   signed {number(signed, '+z.3f')}"
+
+
+def _note(results: Results, kind: _Kind) -> str:
+    several = any(len(model["splits"]) > 1 for model in results["models"])
+    missing = groups_missing(results)
+    without = [f"Without classes: {', '.join(missing)}."] if missing else []
+    return " ".join([kind.says, _SIGNED, _MARKS, *([_SPLITS] if several else []), *without])
+
+
+def _limits(tables: Sequence[Bins], counts: Sequence[int], convention: str) -> dict[str, Any]:
+    """What the axes of all panels of a page share."""
+    if convention == LOG:
+        return {"start": log_start(tables)}
+    start = DECISION_START if convention == "decision" else 0.0
+    return {"start": start, "most": max(counts, default=0)}
+
+
+def _keys(counts: Sequence[int], convention: str) -> list[Artist]:
+    sides = {"over-confident gap": OVER_COLOUR, "under-confident gap": UNDER_COLOUR}
+    gaps = [] if convention == LOG else [Patch(facecolor=c, label=n) for n, c in sides.items()]
+    return [*gaps, band_key(), *count_keys(counts)]
+
+
+def _panel_axes(
+    figure: Figure, grid: Grid, row: int, column: int, convention: str
+) -> tuple[Axes, Axes | None]:
+    """A diagram and, but on logarithmic axes, its histogram."""
+    left, top, side = grid.left(column), grid.top(row), grid.side
+    ax = place(figure, left, top, side, side)
+    if convention == LOG:
+        return ax, None
+    return ax, place(figure, left, top + side + _COUNTS_GAP, side, _COUNTS)
 
 
 def _draw_panel(
-    ax: Axes, histogram: Axes, model: dict[str, Any], group: str, look: Look, name: str
+    axes: tuple[Axes, Axes | None],
+    panel: tuple[dict[str, Any], str],
+    convention: str,
+    **looks: Any,
 ) -> None:
-    pool = pool_of(model, group)
-    if pool is None:
-        ax.set_axis_off()
-        histogram.set_axis_off()
-        ax.set_title(f"{name}: no classes")
-        return
-    where = f"model {model['name']!r}, group {group!r}"
-    ece, signed = (
-        entry_of(pool["metrics"], metric, where)["value"]
-        for metric in ("ece_positive", "signed_error")
-    )
-    above = as_said(textwrap.fill(name, _TITLE_LETTERS))
-    title = f"{above}\nECE {number(ece, '.3f')}   signed {number(signed, '+z.3f')}"
-    others = [pool_of(split, group) for split in model["splits"][1:]]
-    draw_reliability(
-        pool["reliability"]["positive"],
-        ax,
-        look=look,
-        title=title,
-        splits=[other["reliability"]["positive"] for other in others if other is not None],
-        histogram=histogram,
-    )
+    ax, histogram = axes
+    tables = [bins for _, bins in _bins_of(*panel, convention)]
+    if not tables:
+        for part in filter(None, axes):
+            part.set_axis_off()
+        ax.set_title(looks["title"], fontsize=TITLE_SIZE)
+    elif convention == LOG:
+        draw_log_reliability(tables[0], ax, splits=tables[1:], **looks)
+    else:
+        draw_reliability(tables[0], ax, splits=tables[1:], histogram=histogram, **looks)
 
 
-def _draw_band(ax: Axes, bins: Bins, filled: Sequence[int]) -> None:
-    x, low, high = ([bins[key][i] for i in filled] for key in ("confidence", "low", "high"))
-    band = ax.vlines(x, low, high, color=_BAND_COLOUR, linewidth=2.4, alpha=_BAND_ALPHA, zorder=3.5)
-    band.set_capstyle("butt")
-    band.set_gid("band")
-
-
-def _draw_gap(ax: Axes, bins: Bins, i: int) -> None:
-    confidence, frequency = bins["confidence"][i], bins["frequency"][i]
-    width = 1.0 / len(bins["count"])
-    colour = OVER_COLOUR if confidence > frequency else UNDER_COLOUR
-    gap = confidence - frequency
-    ax.bar(i * width, gap, width, bottom=frequency, color=colour, zorder=2, **_BARS)
-
-
-def _draw_points(ax: Axes, bins: Bins, look: Look, size: float, alpha: float) -> None:
-    points = [
-        (confidence, frequency)
-        for count, confidence, frequency in zip(
-            bins["count"], bins["confidence"], bins["frequency"], strict=True
-        )
-        if count
-    ]
-    ax.scatter(
-        [p[0] for p in points],
-        [p[1] for p in points],
-        s=size,
-        c=look.colour,
-        alpha=alpha,
-        marker=look.marker,
-        edgecolors="white",
-        linewidths=0.03 * size,
-        zorder=4,
-        clip_on=False,
-    )
-
-
-def _set_counts_axis(histogram: Axes, most: int) -> None:
-    # One count must still show: the axis starts at 0.5.
-    histogram.set(xlim=(0, 1), yscale="log", ylim=(0.5, 3.0 * most))
-    histogram.set(xlabel="confidence", ylabel="count")
-    histogram.set_yticks(sorted({1, 10 ** (len(str(most)) - 1)}))  # more would not fit
-    histogram.minorticks_off()
-
-
-def _keys() -> list[Patch]:
-    return [
-        Patch(facecolor=_BAR_COLOUR, label="frequency"),
-        Patch(facecolor=OVER_COLOUR, label="over-confident gap"),
-        Patch(facecolor=UNDER_COLOUR, label="under-confident gap"),
-        Patch(facecolor=_BAND_COLOUR, alpha=_BAND_ALPHA, label="95 % of calibrated models"),
-    ]
+def _label_outer(
+    row: Sequence[tuple[Axes, Axes | None]], below: Sequence[_Row], side: float
+) -> None:
+    """Numbers and names of axes only at the left and the bottom of the page."""
+    for j, axes in enumerate(row):
+        for ax in filter(None, axes):
+            ax.yaxis.set_label_coords(-_NAME_AT / side, 0.5)  # one line for both, left of numbers
+            if j:
+                ax.set_ylabel("")
+                ax.tick_params(labelleft=False)
+            if below and len(below[0].panels) > j:
+                ax.set_xlabel("")
+                ax.tick_params(labelbottom=False)

@@ -4,10 +4,7 @@ The means over splits and their 95 % intervals come ready from ``sweep_table``.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import isnan
-from typing import Literal
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,23 +12,33 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ccr_diag.errors import BadConfig, BadData, nearest
-from ccr_diag.figures.frequency import LABELS, SIGNED
+from ccr_diag.figures.curves import (
+    Curve,
+    dashes_of,
+    group_handles,
+    legend_above,
+    missing_said,
+    points_said,
+    set_number_axis,
+    with_gaps,
+    wrapped_note,
+)
+from ccr_diag.figures.frequency import SIGNED
+from ccr_diag.figures.metric_names import LABELS
+from ccr_diag.figures.picture import Picture
 from ccr_diag.figures.style import (
     ALL,
+    ESTIMATOR_LOOKS,
     MUTED,
     PAGE_INCHES,
     Look,
-    as_said,
-    group_label,
     model_looks,
     new_axes,
     new_figure,
-    note,
-    number,
     style,
 )
 from ccr_diag.metrics.registry import METRICS
-from ccr_diag.report_sweep import labels
+from ccr_diag.report_sweep import labels, setting_said
 from ccr_diag.sweep_table import (
     COLUMNS,
     SETTINGS,
@@ -52,11 +59,6 @@ PANELS = {
 _AXES = {"lambda": "λ", "batch_size": "batch size, images", "shots": "shots, images a class"}
 _LOG = ("lambda", "batch_size", "shots", "learning_rate", "scale")  # whose 0 is no number of theirs
 _WIDE = 10.0  # largest over smallest value, from which any setting has a log axis
-_FEW = 6  # values that are all named on the axis
-_LINE = 110  # letters of the legend in a line of the page
-Dashes = Literal["-", "--", "-.", ":"] | tuple[float, Sequence[float]]
-_STYLES: dict[str, Dashes] = {"base": "-", ALL: "-", "new": "--", "head": "-.", "tail": ":"}
-_OTHER: Dashes = (0, (5, 1, 1, 1, 1, 1))
 _DATA = ("data", "test_split")
 
 
@@ -86,10 +88,7 @@ def draw_robustness(
         BadConfig: no such setting, metric or group.
         BadData: several data sets, or runs that the table cannot tell apart.
     """
-    _check(frame, metric, setting, groups)
-    chosen = frame[(frame["metric"] == metric) & frame["group"].isin(groups)]
-    means = summarise(chosen, [name for name in identity(frame) if name not in _DATA])
-    means["line"], means["level"] = labels(means, setting), _is_level(means, setting)
+    means = robustness_table(frame, metric, setting, groups)
     looks = _looks(frame, setting)
     with style():
         ax = ax or new_axes(5.0, 2.6)
@@ -97,19 +96,56 @@ def draw_robustness(
             ax.axhline(0.0, color=MUTED, linewidth=0.8, zorder=1)
         for key, part in means.groupby(["line", "group"], sort=False):
             line, group = map(str, key)
-            drawn = _Line(looks[line], _STYLES.get(group, _OTHER), f"{line}/{group}")
-            drawn.levels(ax, part[part["level"]])
-            drawn.curve(ax, part[~part["level"]].sort_values(setting), setting)
-        _set_axis(ax, setting, sorted(means.loc[~means["level"], setting].unique().tolist()))
+            drawn = Curve(looks[line], dashes_of(group), f"{line}/{group}")
+            drawn.level(ax, part[part["level"]])
+            drawn.draw(ax, part[~part["level"]], setting)
+        values = sorted(means.loc[~means["level"], setting].unique().tolist())
+        base = 2 if setting == "batch_size" else 10
+        set_number_axis(ax, values, _is_log(setting, values), base)
+        ax.set_xlabel(_AXES.get(setting, setting.replace("_", " ")))
         if metric in METRICS and METRICS[metric].distance:
             ax.set_ylim(bottom=0.0)
         ax.set_ylabel(LABELS.get(metric, metric))
         if legend:
-            handles = _handles(looks, groups)
+            handles = _handles(frame, setting, groups)
             ax.legend(
                 handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=2.6
             )
     return ax
+
+
+def robustness_table(
+    frame: pd.DataFrame, metric: str, setting: str, groups: Sequence[str] = ("base", "new")
+) -> pd.DataFrame:
+    """What ``draw_robustness`` shows, in its order: a row for each mean.
+
+    Returns:
+        Columns of the settings, group, metric, mean, sd, low, high, n (splits), line (its name) and
+        level (whether it has no value of the setting). A value that other runs of the same
+        regularizer have and a line lacks is a row without numbers, and a gap in the line.
+
+    Raises:
+        BadConfig: as ``draw_robustness``.
+        BadData: as ``draw_robustness``.
+    """
+    _check(frame, metric, setting, groups)
+    chosen = frame[(frame["metric"] == metric) & frame["group"].isin(groups)]
+    means = summarise(chosen, [name for name in identity(frame) if name not in _DATA])
+    means["line"], means["level"] = labels(means, setting), _is_level(means, setting)
+    values = _values(means[~means["level"]], setting)
+    parts = [
+        part
+        if part["level"].all()
+        else pd.concat(
+            [
+                part[part["level"]],
+                with_gaps(part[~part["level"]], setting, values[part["regularizer"].iloc[-1]]),
+            ]
+        )
+        for _, part in means.groupby(["line", "group"], sort=False)
+    ]
+    table: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    return table
 
 
 def robustness_page(frame: pd.DataFrame, setting: str) -> Figure:
@@ -122,13 +158,7 @@ def robustness_page(frame: pd.DataFrame, setting: str) -> Figure:
     Raises:
         BadData: the table has none of the metrics.
     """
-    panels = {metric: _groups(frame, metric, asked) for metric, asked in PANELS.items()}
-    panels = {metric: groups for metric, groups in panels.items() if groups}
-    if not panels:
-        raise BadData(
-            f"The page of a sweep shows {', '.join(PANELS)}, but the table holds none of them; "
-            "write it anew with 'ccr-diag sweep'."
-        )
+    panels = _panels(frame)
     rows = -(-len(panels) // 2)
     with style():
         figure: Figure = new_figure(PAGE_INCHES, 0.9 + 2.2 * rows)
@@ -140,75 +170,77 @@ def robustness_page(frame: pd.DataFrame, setting: str) -> Figure:
             below = i + 2 < len(panels)  # another, which shows the same values
             ax.tick_params(labelbottom=not below)
             ax.set_xlabel("" if below else ax.get_xlabel())
-        handles = _handles(_looks(frame, setting), list(dict.fromkeys(sum(panels.values(), ()))))
-        longest = max(len(str(handle.get_label())) for handle in handles)
-        columns = max(1, min(4, _LINE // (longest + 8)))
-        figure.legend(handles=handles, loc="outside upper center", ncols=columns, handlelength=2.6)
-        note(figure, _said(frame, setting))
+        groups = tuple(dict.fromkeys(sum(panels.values(), ())))
+        legend_above(figure, _handles(frame, setting, groups))
+        wrapped_note(figure, _said(frame, setting))
     return figure
 
 
-def robustness_pages(frame: pd.DataFrame) -> dict[str, Figure]:
-    """File name without ending → page, for each number that is varied, data set and calibrator.
+def _panels(frame: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Metric → groups of the page, of what the table has."""
+    panels = {metric: _groups(frame, metric, asked) for metric, asked in PANELS.items()}
+    panels = {metric: groups for metric, groups in panels.items() if groups}
+    if not panels:
+        raise BadData(
+            f"The page of a sweep shows {', '.join(PANELS)}, but the table holds none of them; "
+            "write it anew with 'ccr-diag sweep'."
+        )
+    return panels
+
+
+def robustness_pictures(frame: pd.DataFrame) -> list[Picture]:
+    """A page for each number that is varied, data set, calibrator and bias rule.
 
     Args:
         frame: of ``read_table``.
 
+    Returns:
+        Nothing where no number has several values.
+
     Raises:
-        BadData: no number has several values.
+        BadData: the table has none of the metrics.
     """
-    pages = {}
+    pictures = []
     apart = [*_DATA, "calibrator"]
+    frame = frame[frame["metric"].isin(PANELS)] if frame["metric"].isin(PANELS).any() else frame
     for key, part in frame.groupby(apart, sort=False):
         for setting in _varied_numbers(part):
             named = zip(apart, map(str, key), strict=True)
             several = [value for name, value in named if frame[name].nunique() > 1]
-            words = "_".join(["robustness", setting, *several])
-            pages[re.sub(r"[^a-z0-9]+", "_", words.lower())] = robustness_page(part, setting)
-    if not pages:
-        raise BadData(
-            "Figures of a sweep need a setting of numbers, such as lambda or batch_size, with "
-            "several values, but the table has none."
-        )
-    return pages
+            for rule, page in _by_rule(part, setting):
+                words = "_".join(["robustness", setting, *several, *rule])
+                tables = [
+                    robustness_table(page, metric, setting, groups)
+                    for metric, groups in _panels(page).items()
+                ]
+                pictures.append(
+                    Picture(
+                        re.sub(r"[^a-z0-9]+", "_", words.lower()),
+                        robustness_page(page, setting),
+                        pd.concat(tables, ignore_index=True),
+                    )
+                )
+    return pictures
 
 
-@dataclass(frozen=True)
-class _Line:
-    """How the means of some runs and a group are drawn."""
+def _by_rule(frame: pd.DataFrame, setting: str) -> Iterator[tuple[list[str], pd.DataFrame]]:
+    """Where curves are of several bias rules, each rule with what it is compared to.
 
-    look: Look
-    dashes: Dashes
-    gid: str
-
-    def levels(self, ax: Axes, means: pd.DataFrame) -> None:
-        """A level line each, with its band."""
-        for value, low, high in means[["mean", "low", "high"]].itertuples(index=False, name=None):
-            if not isnan(value):
-                level = ax.axhline(value, color=self.look.colour, linestyle=self.dashes)
-                level.set(linewidth=0.9, alpha=0.8, zorder=1.5, gid=f"{self.gid}/level")
-            if not isnan(low):
-                ax.axhspan(low, high, color=self.look.colour, alpha=0.1, linewidth=0, zorder=0.5)
-
-    def curve(self, ax: Axes, means: pd.DataFrame, setting: str) -> None:
-        """The means, joined, and the band; undefined ones are gaps."""
-        if means.empty:
-            return
-        x = means[setting].to_numpy()
-        (line,) = ax.plot(
-            x,
-            means["mean"],
-            color=self.look.colour,
-            linestyle=self.dashes,
-            marker=self.look.marker,
-            linewidth=1.1,
-            markersize=3.5,
-            markeredgewidth=0,
-            zorder=2.5,
-        )
-        line.set_gid(self.gid)
-        ends = means["low"], means["high"]
-        ax.fill_between(x, *ends, color=self.look.colour, alpha=0.15, linewidth=0, zorder=2)
+    A learned bias without regularizer and zero-shot with the prior's are beside every rule.
+    """
+    curves = frame[~_is_level(frame, setting) & (frame["framework"] != ZERO_SHOT)]
+    plain = frame["regularizer"] == "none"
+    regularized = curves[~plain[curves.index]]
+    rules = list((curves if regularized.empty else regularized)["bias"].unique())
+    if regularized.empty and "learned" in rules:
+        rules.remove("learned")
+    if len(rules) < 2:
+        yield [], frame
+        return
+    beside = (frame["bias"] == "learned") & plain
+    beside |= (frame["framework"] == ZERO_SHOT) & (frame["bias"] == "prior")
+    for rule in rules:
+        yield [rule], frame[(frame["bias"] == rule) | beside]
 
 
 def _check(frame: pd.DataFrame, metric: str, setting: str, groups: Sequence[str]) -> None:
@@ -261,24 +293,33 @@ def _is_log(setting: str, values: Sequence[float | int]) -> bool:
     return setting in _LOG or (bool(above) and max(above) >= _WIDE * min(above))
 
 
-def _set_axis(ax: Axes, setting: str, values: Sequence[float | int]) -> None:
-    """The scale, and few values themselves as ticks."""
-    ax.set_xlabel(_AXES.get(setting, setting.replace("_", " ")))
-    if _is_log(setting, values):
-        ax.set_xscale("log")
-        ax.xaxis.set_major_formatter(lambda value, _: number(value, "g"))
-    if 1 < len(values) <= _FEW:
-        ax.set_xticks(values, [number(value, "g") for value in values])
-    ax.minorticks_off()
+def _values(curves: pd.DataFrame, setting: str) -> dict[str, list[float | int]]:
+    """Regularizer → the values of the setting that runs with it have."""
+    return {
+        str(name): sorted(values.unique().tolist())
+        for name, values in curves.groupby("regularizer", sort=False)[setting]
+    }
 
 
 def _looks(frame: pd.DataFrame, setting: str) -> dict[str, Look]:
-    """Line → look: its model's, unless the model has several lines."""
+    """Line → look: its model's, or where the model has several lines, its estimator's or another.
+
+    An estimator's look is taken once.
+    """
     lines = pd.DataFrame({"line": labels(frame, setting), "model": frame["model"]})
-    lines = lines.drop_duplicates()
+    lines["estimator"] = frame.get("estimator", "")
+    lines = lines.drop_duplicates("line")
     alone = ~lines["model"].duplicated(keep=False)
-    names = lines["model"].where(alone, lines["line"])
-    return dict(zip(lines["line"], model_looks(names).values(), strict=True))
+    of_estimator = ~alone & ~lines.loc[~alone, "estimator"].duplicated(keep=False)
+    of_estimator &= lines["estimator"].isin(ESTIMATOR_LOOKS)
+    looks = {
+        line: ESTIMATOR_LOOKS[name]
+        for line, name in lines.loc[of_estimator, ["line", "estimator"]].itertuples(index=False)
+    }
+    others = lines[~of_estimator]
+    names = others["model"].where(alone[~of_estimator], others["line"])
+    looks |= dict(zip(others["line"], model_looks(names).values(), strict=True))
+    return {line: looks[line] for line in lines["line"]}
 
 
 def _groups(frame: pd.DataFrame, metric: str, asked: tuple[str, ...]) -> tuple[str, ...]:
@@ -288,31 +329,48 @@ def _groups(frame: pd.DataFrame, metric: str, asked: tuple[str, ...]) -> tuple[s
     return found or tuple(group for group in (ALL,) if group in there)
 
 
-def _handles(looks: dict[str, Look], groups: Sequence[str]) -> list[Line2D]:
+def _handles(frame: pd.DataFrame, setting: str, groups: Sequence[str]) -> list[Line2D]:
     """Of the lines, and of the groups where there are several."""
+    level = _is_level(frame, setting).groupby(labels(frame, setting), sort=False).all()
     lines = [
-        Line2D([], [], color=look.colour, marker=look.marker, markersize=3.5, label=as_said(line))
-        for line, look in looks.items()
+        Curve(look, "-", line).handle(line, level=bool(level[line]))
+        for line, look in _looks(frame, setting).items()
     ]
-    named = [
-        Line2D([], [], color=MUTED, linestyle=_STYLES.get(group, _OTHER), label=group_label(group))
-        for group in groups
-    ]
-    return lines + named * (len(groups) > 1)
+    named: list[Line2D] = group_handles(groups)
+    return lines + named
+
+
+def _missing(frame: pd.DataFrame, setting: str) -> list[str]:
+    """Runs that other lines or splits have: “BCE + CCR at λ 10, split 3”."""
+    splits = set(frame["split"])
+    level = _is_level(frame, setting)
+    values = _values(frame[~level], setting)
+    found = []
+    for line, part in frame.groupby(labels(frame, setting), sort=False):
+        if level[part.index].all():
+            lacking = sorted(splits - set(part["split"]))
+            found += [f"{line}, {_splits_said(lacking)}"] * bool(lacking)
+            continue
+        for value in values[part["regularizer"].iloc[-1]]:
+            lacking = sorted(splits - set(part.loc[part[setting] == value, "split"]))
+            if lacking:
+                of = "" if len(lacking) == len(splits) else f", {_splits_said(lacking)}"
+                found.append(f"{line} at {setting_said(setting, value)}{of}")
+    return found
+
+
+def _splits_said(splits: Sequence[int]) -> str:
+    return f"split{'s' * (len(splits) > 1)} {', '.join(map(str, splits))}"
 
 
 def _said(frame: pd.DataFrame, setting: str) -> str:
     """What points, bands and level lines are."""
-    n = frame["split"].nunique()
-    points = "Points: one split, without interval"
-    if n > 1:
-        points = f"Points: mean over {n} splits; bands: 95 % interval (Student t)"
+    points = points_said(frame["split"].nunique())
     level = frame[_is_level(frame, setting)]
     untuned = level["framework"] == ZERO_SHOT
     zero = "λ = 0, no regularizer" if setting == "lambda" else f"{setting.replace('_', ' ')} 0"
     whose = [what for what, some in (("zero-shot", untuned), (zero, ~untuned)) if some.any()]
     lines = f"; level lines: {' and '.join(whose)}" if whose else ""
     data, calibrator = str(frame["data"].iloc[0]), frame["calibrator"].iloc[0]
-    return (
-        f"{points}{lines}. Test: {data if calibrator == UNCALIBRATED else f'{data}, {calibrator}'}."
-    )
+    test = data if calibrator == UNCALIBRATED else f"{data}, {calibrator}"
+    return f"{points}{lines}. Test: {test}.{missing_said(_missing(frame, setting))}"

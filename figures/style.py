@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from ccr_diag.data.groups import GROUPS
 from ccr_diag.errors import BadConfig, BadData, nearest
+from ccr_diag.figures.fonts import Page
 from ccr_diag.results import Results
 
 COLUMN_INCHES, PAGE_INCHES = 3.4, 7.0  # widths of one column and of the page in a two-column paper
@@ -28,6 +29,7 @@ Entry = Mapping[str, Any]
 """``value``, ``low`` and ``high``; each may be undefined."""
 
 _RC: dict[str, Any] = {
+    "font.family": ["DejaVu Sans", "sans-serif"],  # comes with matplotlib: the same everywhere
     "font.size": 8.0,
     "axes.titlesize": 8.0,
     "axes.labelsize": 8.0,
@@ -47,6 +49,8 @@ _RC: dict[str, Any] = {
     "figure.dpi": 150,
     "savefig.dpi": 300,
     "svg.fonttype": "none",  # text stays text: searchable, and small files
+    "svg.hashsalt": "ccr-diag",  # else ids differ from one drawing to the next
+    "pdf.fonttype": 42,  # TrueType, which journals ask for
 }
 
 
@@ -73,8 +77,21 @@ LOOKS = {
     for biases, colour in zip(_BIASES, colours, strict=True)
     for bias in biases
 }
+# From dark to light as classes get rarer; other hues than the models', so that no colour means two
+# things where panels of both kinds stand side by side.
+GROUP_COLOURS = {"head": "#2A1065", "medium": "#8A2BA8", "tail": "#E0559A", "new": "#F29CA8"}
+# Hues of no model and no group; centred ones are blue, uncentred ones green, and light those of
+# entries labelled absent alone.
+ESTIMATOR_LOOKS = {
+    "uncentred": Look("#224400", "o"),
+    "uncentred_inactive": Look("#66CC22", "s"),
+    "centred_inactive": Look("#8866EE", "^"),
+    "centred": Look("#0000CC", "D"),
+    "presence": Look("#EE6666", "v"),  # of which CCR has no estimator; what absence is held against
+}
+"""Estimator of the correlation between classes → look, wherever several are compared."""
 _SPARE_COLOURS = ("#CC78BC", "#5D3A9B", "#7B4A12", "#A89B00")
-_SPARE_MARKERS = ("v", "P", "X", "<", ">", "p", "h", "*")
+_SPARE_MARKERS = ("v", "P", "X", "<", ">", "p", "h", "*", "d", "8", "H")
 
 
 @contextmanager
@@ -103,7 +120,7 @@ def model_looks(names: Iterable[str]) -> dict[str, Look]:
             looks[name] = LOOKS[name]
             continue
         colour = _SPARE_COLOURS[spare % len(_SPARE_COLOURS)]
-        # The marker also moves on with each round of the colours, so 32 names differ.
+        # The marker also moves on with each round of the colours, so 44 names differ.
         step = spare + spare // len(_SPARE_COLOURS)
         looks[name] = Look(colour, _SPARE_MARKERS[step % len(_SPARE_MARKERS)])
         spare += 1
@@ -121,8 +138,9 @@ def new_axes(width: float = COLUMN_INCHES, height: float = 2.6) -> Axes:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure that lays itself out without overlap (inches)."""
-    return Figure(figsize=(width, height), layout="constrained")
+    """A figure that lays itself out without overlap (inches), its texts in any script."""
+    figure: Figure = Page(figsize=(width, height), layout="constrained")
+    return figure
 
 
 def note(figure: Figure, text: str) -> None:
@@ -157,6 +175,17 @@ def groups_present(results: Results) -> list[str]:
     named.pop("base", None)
     own = [group for group in named if group not in GROUPS]
     return [group for group in GROUPS if group in named] + own or [ALL]
+
+
+def groups_missing(results: Results) -> list[str]:
+    """The groups from head to new that no model has classes of, while it has others."""
+    present = groups_present(results)
+    return [] if present == [ALL] else [group for group in GROUPS if group not in present]
+
+
+def group_colour(group: str | None) -> str:
+    """Its colour where colours mean groups; a muted one for groups of other names and for none."""
+    return GROUP_COLOURS.get(group or "", MUTED)
 
 
 def group_label(group: str) -> str:

@@ -42,9 +42,12 @@ def ccr() -> Callable[..., Result]:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The feature cache of the test run, not the user's; of fixtures that many tests share, too."""
+    """The feature cache of the test run, not the user's; all workers share it."""
+    root = tmp_path_factory.getbasetemp()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CCR_DIAG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            root = root.parent
+        patch.setenv("CCR_DIAG_CACHE", str(root / "cache"))
         yield
 
 

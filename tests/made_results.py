@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ccr_diag.associations import FREQUENCY, associations
+from ccr_diag.class_matrices import ClassMatrices
 from ccr_diag.figures.style import style
 from ccr_diag.metrics.registry import definitions
 
@@ -71,7 +73,55 @@ def space_json(rng: np.random.Generator, start: np.ndarray, move: float) -> dict
         "preservation": (rng.integers(0, 6, CLASSES) / 5).tolist(),
         "gap": float(0.8 + rng.normal(0, 0.02)),
         "coordinates_text": (start + rng.normal(0, move, start.shape)).tolist(),
+        "text": text_json(move),
     }
+
+
+def text_json(move: float) -> dict[str, Any]:
+    """The neighbours of class c are those that follow; c % 3 of them leave where it moves."""
+    classes = []
+    for c in range(CLASSES):
+        before = [f"class {(c + i) % CLASSES}" for i in range(1, 6)]
+        left = c % 3 if move else 0
+        after = before[: 5 - left] + [f"class {(c + 40 + i) % CLASSES}" for i in range(left)]
+        classes.append({
+            "name": f"class {c}", "ED": 0.1 + move, "NP": 1 - left / 5, "RBO": 1 - left / 5,
+            "drift": move * c,
+            "neighbours_zero_shot": before, "neighbours": after,
+        })  # fmt: skip
+    moved = sorted(range(CLASSES), key=lambda c: (-(c % 3), c))[:10]
+    return {
+        "n_classes": CLASSES,
+        "k": 5,
+        "summary": {"pair_drift": move},
+        "classes": classes,
+        "most_moved": [f"class {c}" for c in moved],
+    }
+
+
+def fake_matrices(results: dict[str, Any]) -> dict[str, ClassMatrices]:
+    """Of every model; those that share text coordinates share cosines, too."""
+    n = results["models"][0]["n_classes"]
+    names = tuple(entry["name"] for entry in results["models"][0]["classes"])
+    rng = np.random.default_rng(1)
+    start = rng.normal(0, 1, (n, 24)) + 1
+    found = {}
+    for seed, model in enumerate(results["models"]):
+        where = np.array(model["splits"][0]["geometry"]["coordinates_text"])
+        moved = start + (np.arange(24) % 7 == 0) * where.sum(axis=1, keepdims=True)
+        target = cosines(start - start.mean(axis=0))
+        noise = np.random.default_rng(seed).normal(0, 0.1, (n, n))
+        predicted = np.clip(0.6 * target + 0.2 + noise + noise.T, -1, 1).astype(np.float32)
+        np.fill_diagonal(predicted, 1)
+        found[model["name"]] = ClassMatrices(
+            names, cosines(moved), target, predicted, "centred_inactive"
+        )
+    return found
+
+
+def cosines(rows: np.ndarray) -> np.ndarray:
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return (unit @ unit.T).astype(np.float32)
 
 
 def model_json(
@@ -95,7 +145,7 @@ def model_json(
         "NP@5": [float(np.mean(s["preservation"])) for s in spaces],
         "gap": [s["gap"] for s in spaces],
     }
-    return {
+    model = {
         "name": name,
         "label": label,
         "map": {"scale": 100.0, "bias": 0.0, "rule": rule},
@@ -125,6 +175,7 @@ def model_json(
         ],
         "splits": splits,
     }
+    return model | {"associations": associations(model)}
 
 
 def pool_json(splits: list[dict[str, Any]]) -> dict[str, Any]:
@@ -166,9 +217,18 @@ def split_pool_json(rng: np.random.Generator) -> dict[str, Any]:
         },
         "reliability": {
             "positive": {"count": count.tolist(), **bins},
-            "decision": {key: [0 if key == "count" else None] * BINS for key in ("count", *bins)},
+            "decision": upper_half({"count": count.tolist(), **bins}),
             "mass_positive": equal_mass_bins(rng),
         },
+    }
+
+
+def upper_half(bins: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The bins of confidences above 0.5; the others are empty."""
+    empty = BINS // 2 + 1
+    return {
+        key: [0 if key == "count" else None] * empty + column[empty:]
+        for key, column in bins.items()
     }
 
 
@@ -210,6 +270,7 @@ def without_splits(results: dict[str, Any], groups: bool = True) -> dict[str, An
         del results[key]
     for model in results["models"]:
         model.update(splits=[], geometry={})
+        model["associations"] = {FREQUENCY: model["associations"][FREQUENCY]}
         if not groups:
             model["groups"] = {}
             for entry in model["classes"]:

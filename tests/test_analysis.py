@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import shutil
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,22 @@ def test_splits_are_the_measurements_of_the_saved_predictions(results, written):
                 assert ours == {"name": theirs["name"], "metrics": values(theirs["metrics"])}
 
 
+def test_differences_are_of_all_pairs_over_splits(results):
+    found = results["differences"]
+    models = {model["name"]: model for model in results["models"]}
+    assert {(p["a"], p["b"]) for p in found["pairs"]} == set(combinations(models, 2))
+    assert "over splits" in found["method"]
+    for pair in found["pairs"]:
+        a, b = ([s["metrics"] for s in models[pair[side]]["splits"]] for side in ("a", "b"))
+        row = next(row for row in pair["rows"] if row["metric"] == "brier")
+        expected = over_splits([y["brier"] - x["brier"] for x, y in zip(a, b, strict=True)])
+        assert row["difference"] == pytest.approx(expected.mean)
+        assert row["group"] == "all"
+        if row["low"] is not None:  # two readings of one text space may differ by a constant
+            ends = np.clip([expected.low, expected.high], -1, 1)
+            assert [row["low"], row["high"]] == pytest.approx(ends.tolist())
+
+
 def test_one_split_has_the_bootstrap_interval(folders, tiny_backbone, drawn_test, tmp_path):
     runs = load_runs([folders[0] / "split-2"])
     features = image_features(tiny_backbone, drawn_test)
@@ -129,6 +146,8 @@ def test_one_split_has_the_bootstrap_interval(folders, tiny_backbone, drawn_test
     assert found["definitions"]["preset"] == "paper"
     assert found["definitions"]["n_bins"] == 4
     assert "bootstrap" in found["definitions"]["interval"]
+    assert "over images" in found["differences"]["method"]
+    assert len(found["differences"]["pairs"]) == len(list(combinations(found["models"], 2)))
     assert found == load_results(tmp_path / RESULTS)
 
 

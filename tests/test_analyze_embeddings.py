@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from page_parts import parsed
 
 from ccr_diag.cli.analyze import analyze
 from ccr_diag.cli.analyze_embeddings import embeddings
@@ -176,3 +177,32 @@ def test_bad_input_is_one_line_and_nothing_is_written(ccr, files, args, message,
     assert result.stdout == ""
     assert sum(line.startswith("Error") for line in result.stderr.splitlines()) == 1
     assert not (folder / "out.json").exists()
+
+
+def test_a_report_shows_the_same_numbers(ccr, files, tmp_path):
+    folder, before, after, images = files
+    call = ("analyze", "embeddings", folder / "before.npz", folder / "after.npz")
+    result = ccr(*call, "--images", folder / "images.npy", "--report", tmp_path / "r.html")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == f"Written: {tmp_path / 'r.html'}\n"
+    expected = TextGeometry.compare(before, after, tuple(NAMES), images, k=5).to_json()
+    page = parsed((tmp_path / "r.html").read_text(encoding="utf-8"))
+    cards = page.one("ul", class_="cards").all("span", class_="number")
+    for card in cards:
+        assert float(card["data-value"]) == pytest.approx(
+            expected["summary"][card["data-metric"]], rel=1e-9
+        )
+    rows = page.one("table", id="all-classes").one("tbody").all("tr")
+    for row, entry in zip(rows, expected["classes"], strict=True):
+        assert row.one("th").text == entry["name"]
+        assert row.all("td")[1].text == ", ".join(entry["neighbours"])
+        stayed = set(entry["neighbours"]) & set(entry["neighbours_zero_shot"])
+        assert {bold.text for bold in row.all("td")[1].all("strong")} == stayed
+        assert float(row.all("td")[2]["data-value"]) == pytest.approx(entry["NP"])
+    share = f"{100 * expected['summary']['NP']:.0f} % stayed after tuning"
+    assert share in page.one("p", class_="verdict").text
+    inputs = page.one("section", id="provenance").one("table").one("tbody").all("tr")
+    assert len(inputs) == 3
+    again = ccr(*call, "--report", tmp_path / "r.html")
+    assert again.exit_code == 2
+    assert "choose another --report" in again.stderr

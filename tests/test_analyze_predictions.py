@@ -1,6 +1,7 @@
 """``ccr-diag analyze predictions`` from anybody's files to tables, JSON and errors."""
 
 import csv
+import hashlib
 import io
 import json
 import pickle
@@ -11,6 +12,7 @@ import pytest
 from scipy.special import expit
 
 from ccr_diag.cli.options import PRESETS
+from ccr_diag.figures.html_report import results_page
 from ccr_diag.measuring import results_of, with_proximity
 from ccr_diag.metrics import METRICS, measure
 from ccr_diag.readers import read_predictions
@@ -330,6 +332,28 @@ def test_bad_calls_are_one_line(ccr, tmp_path, monkeypatch, args, message):
     for name, array in arrays.items():
         np.save(f"{name}.npy", array)
     refused(ccr, tmp_path, args, message)
+
+
+def test_results_say_what_they_are_made_of_and_a_report_shows_it(ccr, folder, tmp_path):
+    out, page = tmp_path / "out.json", tmp_path / "a report.html"
+    wanted = ("--format", "json", "-o", out, "--report", page)
+    result = call(ccr, folder / "a.npz", folder / "b.npz", *wanted)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""
+    assert [line for line in result.stderr.splitlines() if line.startswith("Written")] == [
+        f"Written: {out}", f"Written: {page}"
+    ]  # fmt: skip
+    results = load_results(out)
+    made = results["provenance"]
+    assert made["command"].startswith(f"ccr-diag analyze predictions {folder / 'a.npz'} ")
+    assert f"--report '{page}'" in made["command"]
+    digests = [
+        hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("a.npz", "b.npz")
+    ]
+    assert [file["sha256"] for file in made["inputs"]] == digests
+    text = page.read_text(encoding="utf-8")
+    assert all(digest in text for digest in digests)
+    assert text == results_page(results)
 
 
 def refused(ccr, folder, args, message):

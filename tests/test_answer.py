@@ -24,3 +24,23 @@ def test_what_is_read_is_never_written_over(ccr, tmp_path, command, option):
     assert result.exit_code == 2
     assert "is a folder or one of the inputs; choose another --output" in result.stderr
     assert taken.read_text() == "kept"
+
+
+def test_a_report_is_new_and_a_page_of_its_own(ccr, tmp_path):
+    read, old = tmp_path / "a.npz", tmp_path / "old.html"
+    for path in (read, old):
+        path.write_text("kept")
+
+    def refused(*args):
+        result = ccr("analyze", "predictions", read, *args)
+        assert (result.exit_code, result.stdout) == (2, "")
+        return result.stderr
+
+    assert "old.html exists; add --overwrite to replace it, or choose another --report" in refused(
+        "--report", old
+    )
+    assert "must be a file named ….html, but got" in refused("--report", tmp_path / "new.txt")
+    new = tmp_path / "new.html"
+    assert "needs a file of its own" in refused("--report", new, "-o", new)
+    assert {path.read_text() for path in (read, old)} == {"kept"}
+    assert not new.exists()

@@ -15,6 +15,7 @@ from ccr_diag.cli import figures, options, public_files
 from ccr_diag.cli.finetune import start_note
 from ccr_diag.config import CHOICES
 from ccr_diag.figures import gallery
+from ccr_diag.figures.html_report import results_page
 from ccr_diag.metrics import presets
 from ccr_diag.report_layout import FORMATS
 from ccr_diag.results import load_results
@@ -51,12 +52,19 @@ def test_step_by_step_on_your_own_model_and_images(ccr, own, tmp_path):
     assert "BCE + CCR" in result.stdout
     assert "±" in result.stdout
     assert "Written:" in result.stderr
-    names = [model["name"] for model in load_results(out / "results.json")["models"]]
+    results = load_results(out / "results.json")
+    names = [model["name"] for model in results["models"]]
     assert names == ["zero-shot", "zero-shot (prior bias)", "bce", "bce+ccr"]
+    made = results["provenance"]
+    assert made["command"].startswith("ccr-diag analyze checkpoint ")
+    assert [file["config"]["seed"] for file in made["inputs"]] == [1, 2, 1, 2]
+    assert (out / "report.html").read_text(encoding="utf-8") == results_page(results)
     result = ccr("figures", out, "--format", "png")
     assert result.exit_code == 0, result.output
     written = result.stdout.split()
-    assert len(written) == len(list((out / "figures").iterdir())) >= 4
+    there = [path for path in (out / "figures").rglob("*") if path.is_file()]
+    assert sorted(written) == sorted(map(str, there))
+    assert len(there) >= 8
 
 
 def test_a_start_far_from_the_prior_is_said(ccr, own, tmp_path, biased_clip):
@@ -166,8 +174,8 @@ def test_a_config_file_gives_the_run_it_came_from(ccr, own, tmp_path):
         (["analyze", "checkpoint", "x", "--bias", "learned"], "Invalid value for '--bias'"),
         (["analyze", "checkpoint", "x", "--bins", "0"], "Invalid value for '--bins'"),
         (["figures", "none.json", "--format", "gif"], "Invalid value for '--format'"),
-        (["figures", "none.json"], "Error: The results file must be readable"),
-        (["figures", "none"], "Error: The results file must be readable"),
+        (["figures", "none.json"], "but there is no none.json; check the path."),
+        (["figures", "none"], "Error: Figures are drawn of analyses"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(ccr, args, text, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """``ccr-diag compare`` from two files to a verdict."""
 
 import csv
+import hashlib
 import io
 import json
 from dataclasses import replace
@@ -158,6 +159,38 @@ def test_output_is_a_new_file_unless_asked(ccr, folder, tmp_path):
     assert out.read_text() == "mine"
     assert call(ccr, folder, *quick, "--overwrite").exit_code == 0
     assert out.read_text() == text
+
+
+def test_a_report_shows_groups_and_classes_whatever_the_rows(ccr, folder, tmp_path):
+    page, out = tmp_path / "page.html", tmp_path / "out.json"
+    options = ["--metric", "brier", "--format", "json", "-o", out, "--report", page]
+    result = call(ccr, folder, *options, boot=2)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.splitlines()[-2:] == [f"Written: {out}", f"Written: {page}"]
+    assert [row["group"] for row in json.loads(out.read_text())["differences"]] == ["all"]
+    html = page.read_text(encoding="utf-8")
+    assert all(f'<th scope="row">{group}</th>' in html for group in ("all classes", "tail"))
+    assert all(f"<bdi>{name}</bdi>" in html for name in NAMES)
+    for name in ("a.npz", "b.npz"):
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() in html
+
+
+def test_a_report_is_refused_before_the_work(ccr, folder, tmp_path, monkeypatch):
+    def measure(*_, **__):
+        raise AssertionError("measured")
+
+    monkeypatch.setattr("ccr_diag.comparing.measure_predictions", measure)
+    page = tmp_path / "page.html"
+    page.write_text("mine")
+    for given, message in [
+        (page, "choose another --report"),
+        (tmp_path / "page.txt", "must be a file named ….html"),
+    ]:
+        result = call(ccr, folder, "--report", given)
+        assert result.exit_code == 2
+        assert message in result.stderr
+    assert page.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [page]
 
 
 def write(folder, name, **changed):

@@ -95,7 +95,16 @@ def test_the_demo_shows_ccr_beside_what_it_must_be_compared_with(ccr, tmp_path, 
     for model in ("Zero-shot (prior bias)", "BCE", "Ranking", "BCE + CCR", "BCE (learned bias)"):
         assert model in result.stdout
     made = {path.name for path in (tmp_path / "demo").iterdir()}
-    assert made == {"results.json", "tables.md", "tables.csv", "predictions", "runs", "figures"}
+    assert made == {
+        "report.html",
+        "results.json",
+        "tables.md",
+        "tables.csv",
+        "predictions",
+        "matrices",
+        "runs",
+        "figures",
+    }
 
 
 def test_models_of_the_readme_and_of_the_help_have_the_activation_of_their_weights():

@@ -81,17 +81,19 @@ CALLS = {
         ["checkpoint.safetensors, ", "split test: 24 images, 4 classes", "Writes: analysis"],
     ),
     ("analyze", "predictions"): (
-        ["{made}/a.npz", "{made}/b.npz"],
-        ["a.npz, ", "24 images, 4 classes", "Memory: 960 bytes", "Writes: to the terminal"],
+        ["{made}/a.npz", "{made}/b.npz", "--report", "r.html"],
+        ["a.npz, ", "24 images, 4 classes", "Memory: 960 bytes", "Writes: to the terminal",
+         "Report: r.html"],
     ),
     ("analyze", "embeddings"): (
         ["{made}/texts.npz", "{made}/texts.npz"], ["4 embeddings of 6 numbers"],
     ),
     ("analyze", "correlation"): (["{made}/a.npz", "-o", "c.txt"], ["a.npz, ", "Writes: c.txt"]),
     ("compare",): (
-        ["{made}/probs.npy", "{made}/long.csv", "--labels", "{made}/labels.npy"],
+        ["{made}/probs.npy", "{made}/long.csv", "--labels", "{made}/labels.npy", "--report",
+         "r.html"],
         ["probs.npy, ", "24 images, 4 classes", "long.csv, 43 bytes\n", "labels.npy, ",
-         "Memory: not known"],
+         "Memory: not known", "Report: r.html"],
     ),
     ("calibrate",): (
         ["{made}/a.npz", "--method", "platt", "--on", "{made}/b.npz", "-o", "c.npz"],
@@ -99,7 +101,7 @@ CALLS = {
     ),
     ("figures",): (
         ["{made}/results.json", "-o", "pictures"],
-        ["results.json, 1 models", "Writes: pictures/*.{{png,svg}}"],
+        ["results.json, 1 models", "Writes: pictures/*.{{pdf,svg,png,csv}}, tables/"],
     ),
     ("demo",): (
         [], ["split train: 3,000 images", "bce+ccr, ", "3 splits each", "Writes: ccr-diag-demo"],

@@ -63,6 +63,7 @@ def test_runs_are_bit_equal_twice_and_leave_a_whole_folder(tuned, tmp_path, chan
     assert {p.name for p in (tmp_path / "a").iterdir()} == {CONFIG, CHECKPOINT, LOG, DONE, EXAMPLES}
     log = [json.loads(line) for line in (tmp_path / "a" / LOG).read_text().splitlines()]
     assert [line["epoch"] for line in log] == [1, 2, 3]
+    assert all(line["NP@5"] == 1 for line in log)  # 3 tuned classes: all others are neighbours
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])

@@ -4,12 +4,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_results import GROUPS, MODELS, notes_of, with_gid, without_splits
+from made_results import GROUPS, MODELS, notes_of, overlaps, with_gid, without_splits
 
 from ccr_diag.errors import BadConfig
-from ccr_diag.figures.frequency import draw_frequency, frequency_page
-from ccr_diag.figures.geometry import geometry_page
-from ccr_diag.figures.modality_gap import modality_gap_page
+from ccr_diag.figures.frequency import (
+    draw_frequency,
+    frequency_page,
+    frequency_pictures,
+    headline_errors,
+)
+from ccr_diag.figures.geometry import geometry_pictures
+from ccr_diag.figures.modality_gap import modality_gap_pictures
 from ccr_diag.figures.reliability import reliability_pages
 from ccr_diag.figures.style import LOOKS
 
@@ -61,18 +66,79 @@ def test_signed_error_names_its_sides_around_zero(results: dict[str, Any]):
     assert ax.get_ylim()[0] < 0 < ax.get_ylim()[1]
 
 
-def test_axes_turn_logarithmic_where_a_linear_one_would_hide_models(results: dict[str, Any]):
-    assert draw_frequency(results).get_yscale() == "linear"
+def spread_apart(results: dict[str, Any]) -> None:
+    """Every other model errs 95 times as much."""
     for i, model in enumerate(results["models"]):
         for pool in model["groups"].values():
             entry = {"value": 0.01 if i % 2 else 0.95, "low": None, "high": None}
             pool["metrics"].update(ece_positive=entry, signed_error=entry)
-    ece, signed = frequency_page(results).axes
-    assert (ece.get_yscale(), signed.get_yscale()) == ("log", "symlog")
-    assert ece.get_ylabel() == "positive ECE, log scale"
-    for ax in (ece, signed):
-        low, high = ax.get_ylim()
-        assert low < 0.01 < 0.95 < high
+
+
+def test_error_axes_are_linear_from_0(results: dict[str, Any]):
+    for errs in (lambda _: None, spread_apart):
+        errs(results)
+        for metric in ("ece_positive", "ece_decision"):
+            ax = draw_frequency(results, metric)
+            assert ax.get_yscale() == "linear"
+            assert ax.get_ylim()[0] == 0
+            marks = [y for line in ax.lines if line.get_gid() for y in line.get_ydata()]
+            assert len(marks) == len(MODELS) * len(GROUPS)
+            assert max(marks) < ax.get_ylim()[1]
+
+
+def test_what_a_few_models_would_flatten_is_also_enlarged(results: dict[str, Any]):
+    assert len(frequency_page(results).axes) == 3
+    spread_apart(results)
+    del results["models"][0]  # half of the other six err little
+    page = frequency_page(results)
+    whole, enlarged, decision, signed, signed_enlarged = page.axes
+    assert whole.get_ylim()[1] > 0.95
+    assert enlarged.get_ylim() == (0, pytest.approx(0.01 * 1.15))
+    assert signed_enlarged.get_ylim()[1] == pytest.approx(0.01 * 1.15)
+    assert decision.get_ylabel() == "decision ECE"
+    assert signed.get_ylabel().startswith("signed error")
+    assert enlarged.get_title("left") == "enlarged (12 of 24 points lie beyond)"
+    assert not signed.texts
+    assert [text.get_text() for text in signed_enlarged.texts][0] == "over-\nconfident"
+    assert not overlaps(page)
+
+
+def test_the_error_of_the_preset_comes_first(results: dict[str, Any]):
+    del results["models"][2:]
+    above, below, _ = frequency_page(results).axes
+    assert (above.get_ylabel(), below.get_ylabel()) == ("positive ECE", "decision ECE")
+    results["definitions"].update(preset="paper", n_bins=10)
+    above, below, _ = frequency_page(results).axes
+    assert (above.get_ylabel(), below.get_ylabel()) == ("decision ECE", "positive ECE")
+    assert draw_frequency(results).get_ylabel() == "decision ECE"
+    assert "preset paper, 10 bins" in notes_of(frequency_page(results))
+    for model in results["models"]:
+        for pool in (model, *model["groups"].values()):
+            del pool["metrics"]["ece_positive"]
+    assert headline_errors(results) == ["ece_decision"]
+    (page, *_) = frequency_pictures(results)
+    assert set(page.table["metric"]) == {"ece_decision", "signed_error"}
+
+
+def test_the_table_holds_what_is_drawn(results: dict[str, Any]):
+    del results["models"][2:]
+    picture = frequency_pictures(results)[0]
+    assert picture.name == "calibration_by_frequency"
+    ax = picture.figure.axes[0]
+    rows = picture.table.query("metric == 'ece_positive'")
+    assert len(rows) == 2 * len(GROUPS)
+    for row in rows.itertuples():
+        ((_, y),) = with_gid(ax, f"{row.model}/{row.group}").get_xydata()
+        assert y == row.value
+        entry = results["models"][list(MODELS).index(row.model)]["groups"][row.group]["metrics"]
+        assert (row.low, row.high) == (entry["ece_positive"]["low"], entry["ece_positive"]["high"])
+
+
+def test_without_calibration_errors_there_is_no_picture(results: dict[str, Any]):
+    for model in results["models"]:
+        for pool in (model, *model["groups"].values()):
+            pool["metrics"] = {"map": pool["metrics"]["map"]}
+    assert frequency_pictures(results) == []
 
 
 def test_frequency_refuses_a_metric_that_is_not_there(results: dict[str, Any]):
@@ -85,7 +151,7 @@ def test_frequency_refuses_a_metric_that_is_not_there(results: dict[str, Any]):
 
 
 def test_frequency_page_shows_the_metric_above_the_signed_error(results: dict[str, Any]):
-    above, below = frequency_page(results, "map").axes
+    above, below = frequency_page(results, ["map", "signed_error"]).axes
     assert above.get_ylabel() == "mAP"
     assert below.get_ylabel().startswith("signed error")
 
@@ -94,8 +160,8 @@ def test_notes_say_where_the_intervals_are_from(results: dict[str, Any]):
     results["models"] = results["models"][:2]
     splits = "mean over splits with its 95 % interval (Student t)"
     assert splits in notes_of(frequency_page(results))
-    assert splits in notes_of(geometry_page(results))
-    assert splits in notes_of(modality_gap_page(results))
+    assert splits in notes_of(geometry_pictures(results)[0].figure)
+    assert splits in notes_of(modality_gap_pictures(results)[0].figure)
     assert "means over splits" in notes_of(reliability_pages(results)[0])
     results["models"][0]["splits"] = results["models"][0]["splits"][:1]
     assert "(Student t; of a single split: bootstrap over images)" in notes_of(
@@ -108,10 +174,11 @@ def test_notes_say_where_the_intervals_are_from(results: dict[str, Any]):
     assert "value with its 95 % interval (bootstrap over images)" in notes_of(
         frequency_page(results)
     )
-    assert "value, without interval" in notes_of(geometry_page(results))
-    assert "value, without interval" in notes_of(modality_gap_page(results))
-    pages = [frequency_page, geometry_page, modality_gap_page, lambda r: reliability_pages(r)[0]]
-    assert not any("split" in notes_of(page(results)) for page in pages)
+    assert "value, without interval" in notes_of(geometry_pictures(results)[0].figure)
+    assert "value, without interval" in notes_of(modality_gap_pictures(results)[0].figure)
+    pictures = [*geometry_pictures(results), *modality_gap_pictures(results)]
+    pages = [frequency_page(results), *reliability_pages(results), *(p.figure for p in pictures)]
+    assert not any("split" in notes_of(page) for page in pages)
 
 
 def test_an_interval_may_miss_its_point(results: dict[str, Any]):
@@ -129,7 +196,8 @@ def test_a_mark_alone_lies_inside_its_axes(results: dict[str, Any]):
     results["models"] = results["models"][:1]
     without_splits(results, groups=False)
     entry = {"value": 0.076, "low": 0.075, "high": 0.077}
-    results["models"][0]["metrics"].update(ece_positive=entry, signed_error=entry)
+    names = ("ece_positive", "ece_decision", "signed_error")
+    results["models"][0]["metrics"].update(dict.fromkeys(names, entry))
     for ax in frequency_page(results).axes:
         assert 0.079 < ax.get_ylim()[1] < 0.1
         assert ax.get_yscale() == "linear"

@@ -5,11 +5,11 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
-from made_results import with_gid
+from made_results import notes_of, overlaps, with_gid, without_splits
 from matplotlib.figure import Figure
 
 from ccr_diag.errors import BadConfig, BadData
-from ccr_diag.figures.geometry import draw_geometry
+from ccr_diag.figures.geometry import draw_geometry, geometry_pictures
 from ccr_diag.figures.style import LOOKS
 
 
@@ -49,3 +49,30 @@ def test_geometry_names_a_missing_measure(results: dict[str, Any]):
         "The figure needs 'NP@K' in the geometry summary, but the results hold none; "
         "write them anew with 'ccr-diag analyze'."
     )
+
+
+def test_geometry_table_holds_what_is_drawn(shared_results: dict[str, Any]):
+    (picture,) = geometry_pictures(shared_results)
+    assert picture.name == "text_geometry"
+    assert "Small dots: one a class, first split." in notes_of(picture.figure)
+    assert overlaps(picture.figure) == []
+    table = picture.table.set_index(["model", "measure"])
+    assert len(table) == 5 * 2 * (1 + 86)
+    for name, key in (("ED", "divergence"), ("NP@5", "preservation")):
+        model = shared_results["models"][4]
+        mean, *classes = table.loc[("bce+ccr", name)].to_dict("records")
+        assert {end: mean[end] for end in ("value", "low", "high")} == (
+            model["geometry"]["summary"][name]
+        )
+        assert [row["value"] for row in classes] == model["splits"][0]["geometry"][key]
+        assert [row["class"] for row in classes] == [of["name"] for of in model["classes"]]
+        assert {row["split"] for row in classes} == {1}
+    assert set(table.loc["ranking", "same_texts"]) == {"ranking = ranking (prior bias)"}
+
+
+def test_geometry_leaves_out_models_without_texts_and_says_so(results: dict[str, Any]):
+    results["models"][2].update(splits=[], geometry={})
+    (picture,) = geometry_pictures(results)
+    assert "Without class texts, not shown: BCE." in notes_of(picture.figure)
+    assert "bce" not in set(picture.table["model"])
+    assert geometry_pictures(without_splits(results)) == []

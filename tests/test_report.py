@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from latex import latex_tables
 
 from ccr_diag import report, report_layout, report_tables
 from ccr_diag.errors import BadData
@@ -106,6 +107,75 @@ def with_splits(two_models):
 def test_a_cell(entry, options, text):
     record = None if entry is None else dict(zip(("value", "low", "high"), entry, strict=True))
     assert report_tables.cell(record, *options) == text
+
+
+@pytest.mark.parametrize(
+    ("way", "values", "best"),
+    [
+        ("lower", (0.3, 0.1, 0.2), [1]),
+        ("higher", (0.3, 0.1, 0.2), [0]),
+        ("zero", (-0.3, -0.1, 0.2), [1]),
+        ("one", (0.9, 1.2, 0.0), [0]),
+        ("none", (0.3, 0.1, 0.2), []),
+        ("lower", (0.1, 0.1, 0.2), [0, 1]),
+        ("zero", (-0.1, 0.1, 0.2), [0, 1]),
+        ("lower", (0.1004, 0.1001, 0.2), [0, 1]),  # shown as the same number
+        ("higher", (None, 0.1, 0.2), [2]),
+        ("lower", (None, None, 0.2), []),
+        ("lower", (0.2,), []),
+        ("lower", (), []),
+    ],
+)
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_the_best_of_compared_values_is_marked(way, values, best, scale):
+    entries = [{"value": value, "low": None, "high": None} for value in values]
+    shown = report_tables.cells(entries, scale, False, way, digits=2 if scale == 1 else 1)
+    assert [i for i, text in enumerate(shown) if isinstance(text, report_layout.Best)] == best
+    assert shown == [report_tables.cell(entry, scale, 2 if scale == 1 else 1) for entry in entries]
+    absent = report_tables.cells([None, *entries], scale, False, way)
+    assert not isinstance(absent[0], report_layout.Best)
+
+
+def marked(table):
+    """Of each column the rows that are marked."""
+    _, header, rows = table
+    columns = zip(header, *rows, strict=True)
+    return {
+        name: [i for i, text in enumerate(texts) if isinstance(text, report_layout.Best)]
+        for name, *texts in columns
+    }
+
+
+def test_the_best_model_is_marked_as_far_as_there_is_a_good_direction(two_models, with_splits):
+    """The first has p as it was drawn, the second a power of it."""
+    every = report_tables.tables(two_models)
+    first, ece, signed, _, expected, _, counts = map(marked, every)
+    ranked = first.pop("mAP")  # a power keeps the ranking
+    assert ranked == [0, 1]
+    assert first == {"model": []} | dict.fromkeys(list(first)[1:], [0])
+    for found in (ece, signed):
+        assert found == {"model": []} | dict.fromkeys(("base", "head", "new"), [0])
+    assert not any(expected.values())
+    assert not any(counts.values())
+    assert not any(marked(report_tables.tables(with_splits)[-1]).values())  # geometry
+    alone = two_models | {"models": two_models["models"][:1]}
+    assert not any(any(marked(table).values()) for table in report_tables.tables(alone))
+
+
+def test_what_is_best_is_bold_in_markdown_and_latex_alone():
+    best = report_layout.Best("1.5 ± 0.1")
+    tables = [("T", ["name", "n"], [["a", best], ["b", "2.5 ± 0.1"]])]
+    assert report_layout.as_markdown(tables).splitlines()[3:] == [
+        "|---|---:|", "| a | **1.5 ± 0.1** |", "| b | 2.5 ± 0.1 |",
+    ]  # fmt: skip
+    ((_, first, second),) = latex_tables(report_layout.as_latex(tables))
+    assert first == ["a", r"\textbf{1.5 $\pm$ 0.1}"]
+    assert second == ["b", r"2.5 $\pm$ 0.1"]
+    assert "**" not in report_layout.as_text(tables)
+    assert report_layout.as_csv([["a", best]]) == "a,1.5 ± 0.1\n"
+    piped = report_layout.Best("a|b_&")
+    assert r"**a\|b_&**" in report_layout.as_markdown([("T", ["x", "y"], [["n", piped]])])
+    assert r"\textbf{a|b\_\&}" in report_layout.as_latex([("T", ["x", "y"], [["n", piped]])])
 
 
 def rows_of(table):
@@ -272,10 +342,7 @@ def test_latex_is_escaped_and_balanced(two_models):
     latex = report.render(two_models, "latex")
     assert r"bad\_one & " in latex
     assert latex.startswith("% Definitions:")
-    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 7
-    for line in latex.splitlines():
-        if line.endswith(r"\\"):
-            assert line.count(" & ") >= 3
+    assert len(latex_tables(latex)) == 7
     table = ("50 % of a_b", ["x", "y"], [["a&b", "< 1"], ["{^~\\", "±"]])
     assert report_layout.as_latex([table]) == "\n".join(
         [

@@ -8,8 +8,10 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from latex import latex_tables
 from sweep_frames import GROUPS, METRICS, lambda_study, rows, value, zero_shot
 
+from ccr_diag.report_layout import Best
 from ccr_diag.report_sweep import TABLES, labels, notes, render_sweep, tables
 from ccr_diag.sweep_table import check_table, summarise
 
@@ -45,6 +47,21 @@ def test_cells_are_means_and_their_spread_in_percent(spread):
             half = row["sd"] if spread == "sd" else row["high"] - row["mean"]
             shown = [float(number) for number in text.split(" ± ")]
             np.testing.assert_allclose(shown, [100 * row["mean"], 100 * half], atol=0.0501)
+
+
+def test_the_best_of_each_column_is_marked_by_the_direction_of_its_metric():
+    best = {"map": np.argmax, "ece_positive": np.argmin, "ece_decision": np.argmin}
+    best["signed_error"] = lambda values: np.argmin(np.abs(values))
+    for metric, (_, _, body) in zip(METRICS, tables(study()), strict=True):
+        for column in list(zip(*body, strict=True))[1:]:
+            at = best[metric]([float(text.split(" ± ")[0]) for text in column])
+            ties = [text.split(" ± ")[0] == column[at].split(" ± ")[0] for text in column]
+            assert [isinstance(text, Best) for text in column] == ties
+
+
+def test_a_single_row_is_not_the_best_of_any():
+    (_, _, ((_, *texts),)), *_ = tables(together(rows(1.0)))
+    assert not any(isinstance(text, Best) for text in texts)
 
 
 def test_the_harmonic_mean_stands_beside_map_alone():
@@ -116,8 +133,11 @@ def test_text_markdown_and_latex_hold_the_same_cells():
     text, markdown, latex = (render_sweep(table, f) for f in ("text", "markdown", "latex"))
     for row in shown:
         assert any(re.split(r"\s{2,}", line) == row for line in text.splitlines())
-        assert f"| {' | '.join(row)} |" in markdown
-    assert latex.count(r"\begin{table}") == len(METRICS)
+        marked = [f"**{text}**" if isinstance(text, Best) else text for text in row]
+        assert f"| {' | '.join(marked)} |" in markdown
+    read = [row for rows in latex_tables(latex) for row in rows[1:]]
+    bold = [[cell.startswith(r"\textbf{") for cell in row] for row in read]
+    assert bold == [[isinstance(text, Best) for text in row] for row in shown]
     assert latex.splitlines()[-1].startswith("% Mean ± ")
     assert text.endswith("15 bins.\n")
     assert max(map(len, render_sweep(table, "text", 70).splitlines())) <= 70

@@ -74,6 +74,11 @@ def set_to(value: object, *keys: Any) -> Any:
     return change
 
 
+def paired(**row: Any) -> Any:
+    """One pair of models, with a row."""
+    return {"method": "", "pairs": [{"a": "zero-shot", "b": "bce", "rows": [row]}]}
+
+
 SPLIT = ("models", 1, "splits", 0)
 
 
@@ -104,6 +109,14 @@ SPLIT = ("models", 1, "splits", 0)
         (set_to({"metrics": {}}, *SPLIT, "groups", "tail"), "A results file needs 'metrics', "
          "'reliability' in group 'tail' of a split of model 'zero-shot (prior bias)', "
          "but 'reliability' is missing"),
+        (set_to({"pairs": []}, "differences"), "A results file needs 'method', 'pairs' in "
+         "'differences', but 'method' is missing"),
+        (set_to({"method": "", "pairs": [{"a": "bce", "b": "dac", "rows": []}]}, "differences"),
+         "Differences must be between models of the file, but 'dac' is none"),
+        (set_to(paired(metric="map", group="all", a=0, b=1, difference=1, low=0, high=2, p=0,
+                       p_holm=0), "differences"),
+         "A results file needs 'metric', 'group', 'a', 'b', 'difference', 'low', 'high', 'p', "
+         "'p_holm', 'verdict' in a difference of 'zero-shot' and 'bce', but 'verdict' is missing"),
     ],
 )  # fmt: skip
 def test_a_broken_layout_is_named(change: Any, rule: str, results: dict[str, Any], tmp_path: Path):

@@ -9,8 +9,13 @@ from matplotlib.figure import Figure
 from sweep_frames import lambda_study, rows, zero_shot
 
 from ccr_diag.errors import BadConfig, BadData
-from ccr_diag.figures.robustness import draw_robustness, robustness_page, robustness_pages
-from ccr_diag.figures.style import LOOKS
+from ccr_diag.figures.robustness import (
+    draw_robustness,
+    robustness_page,
+    robustness_pictures,
+    robustness_table,
+)
+from ccr_diag.figures.style import ESTIMATOR_LOOKS, LOOKS
 from ccr_diag.sweep_table import check_table, summarise, write_table
 
 CCR, BCE, ZERO = "BCE + CCR (prior bias)", "BCE (prior bias)", "Zero-shot (prior bias)"
@@ -29,6 +34,10 @@ def curves(ax: Axes) -> dict[str, tuple[list[float], list[float]]]:
     """Line/group, with /level where it is level → its points."""
     drawn = {line.get_gid(): line for line in ax.get_lines() if line.get_gid()}
     return {gid: (list(line.get_xdata()), list(line.get_ydata())) for gid, line in drawn.items()}
+
+
+def names_of(frame: pd.DataFrame) -> list[str]:
+    return [picture.name for picture in robustness_pictures(frame)]
 
 
 def legend(figure: Figure) -> list[str]:
@@ -93,7 +102,7 @@ def test_batch_sizes_are_named_and_zero_shot_has_none():
     assert set(drawn) == {f"{ZERO}/new/level", f"{BCE}/new", f"{CCR}/new"}
     assert drawn[f"{BCE}/new"][0] == list(sizes)
     assert [tick.get_text() for tick in ax.get_xticklabels()] == [str(size) for size in sizes]
-    assert list(robustness_pages(table)) == ["robustness_batch_size"]
+    assert names_of(table) == ["robustness_batch_size"]
 
 
 def test_what_else_is_varied_splits_a_model_into_lines():
@@ -104,7 +113,7 @@ def test_what_else_is_varied_splits_a_model_into_lines():
     by_size = {f"{ZERO}/new/level", f"{CCR}, λ 1/new", f"{CCR}, λ 10/new"}
     assert set(curves(draw_robustness(table, "map", "batch_size", ("new",)))) == by_size
     few = table[(table["metric"] == "map") & (table["split"] == 1)]
-    assert list(robustness_pages(few)) == ["robustness_lambda", "robustness_batch_size"]
+    assert names_of(few) == ["robustness_lambda", "robustness_batch_size"]
 
 
 def test_zero_shot_is_a_curve_over_the_shots_that_its_bias_is_of():
@@ -145,9 +154,9 @@ def test_the_page_shows_four_metrics(table):
     assert {gid.split("/")[1] for gid in curves(figure.axes[3])} == {"head", "new"}
     assert {gid.split("/")[1] for gid in curves(figure.axes[0])} == {"base", "new"}
     assert legend(figure) == [ZERO, BCE, CCR, "base", "new", "head"]
-    assert figure._supxlabel.get_text() == (
-        "Points: mean over 3 splits; bands: 95 % interval (Student t); level lines: zero-shot and "
-        "λ = 0, no regularizer. Test: scenes."
+    assert " ".join(figure._supxlabel.get_text().split()) == (
+        "Points: mean over 3 splits; bands, and bars at lone points: 95 % interval (Student t); "
+        "level lines: zero-shot and λ = 0, no regularizer. Test: scenes."
     )
 
 
@@ -166,7 +175,7 @@ def test_a_page_for_each_data_set_and_calibrator():
         for data in ("scenes", "scenes:noto")
         for calibrator in ("none", "platt by group")
     ]
-    assert list(robustness_pages(together(*parts))) == [
+    assert names_of(together(*parts)) == [
         "robustness_lambda_scenes_none", "robustness_lambda_scenes_platt_by_group",
         "robustness_lambda_scenes_noto_none", "robustness_lambda_scenes_noto_platt_by_group",
     ]  # fmt: skip
@@ -187,8 +196,78 @@ def test_what_the_table_does_not_hold_is_refused(table):
         draw_robustness(table, "mapp", "lambda")
     with pytest.raises(BadConfig, match="group to draw .* 'rare'"):
         draw_robustness(table, "map", "lambda", ("rare",))
-    with pytest.raises(BadData, match="need a setting of numbers"):
-        robustness_pages(together(zero_shot(), rows(0.0), rows(1.0)))
+
+
+def test_a_table_without_a_varied_number_has_no_page():
+    assert robustness_pictures(together(zero_shot(), rows(0.0), rows(1.0))) == []
+
+
+def test_curves_of_two_bias_rules_are_on_pages_apart_beside_the_honest_baselines():
+    parts = [zero_shot(), rows(0.0, run="learned", bias="learned", model="bce (learned bias)")]
+    for rule in ("mean", "prior"):
+        parts += [
+            rows(v, run=f"{rule} {v}", bias=rule, model=f"bce+ccr ({rule} bias)")
+            for v in (1.0, 10.0)
+        ]
+    mean, prior = robustness_pictures(together(*parts))
+    assert (mean.name, prior.name) == ("robustness_lambda_mean", "robustness_lambda_prior")
+    beside = {"zero-shot (prior bias)", "bce (learned bias)"}
+    assert set(mean.table["model"]) == {"bce+ccr (mean bias)", *beside}
+    assert set(prior.table["model"]) == {"bce+ccr (prior bias)", *beside}
+
+
+def test_a_missing_run_is_a_gap_and_said():
+    parts = [rows(v, run=f"a {v}") for v in (1.0, 10.0, 100.0)]
+    parts += [
+        rows(v, run=f"b {v}", bias="learned", model="bce+ccr (learned bias)") for v in (1.0, 100.0)
+    ]
+    parts[0] = [row for row in parts[0] if row["split"] != 2]
+    table = together(*parts)
+    table = table[table["metric"].isin(["map", "ece_positive"])]
+    ax = draw_robustness(table, "map", "lambda", ("all",))
+    x, y = curves(ax)["BCE + CCR (learned bias)/all"]
+    assert x == [1.0, 10.0, 100.0]
+    assert np.isnan(y).tolist() == [False, True, False]
+    bars = [path.vertices for c in ax.collections for path in c.get_paths() if len(path) == 2]
+    assert sorted(bar[0, 0] for bar in bars) == [1.0, 100.0]  # lone points keep their interval
+    said = " ".join(robustness_page(table, "lambda")._supxlabel.get_text().split())
+    assert said.endswith(
+        f"Missing, so left out of lines and means: {CCR} at λ 1, split 2; "
+        "BCE + CCR (learned bias) at λ 10."
+    )
+    found = robustness_table(table, "map", "lambda", ("all",))
+    assert found.loc[found["mean"].isna(), ["lambda", "n"]].to_numpy().tolist() == [[10.0, 0]]
+
+
+def test_the_table_of_a_page_holds_what_is_drawn(table):
+    (picture,) = robustness_pictures(table)
+    axes = {ax.get_ylabel().split("\n")[0]: ax for ax in picture.figure.axes}
+    part = picture.table[picture.table["metric"] == "ece_positive"]
+    drawn = curves(axes["positive ECE"])
+    for (line, group), rows_ in part.groupby(["line", "group"]):
+        if not rows_["level"].any():
+            assert drawn[f"{line}/{group}"][1] == rows_["mean"].tolist()
+    assert axes["positive ECE"].get_ylim()[0] == axes["decision ECE"].get_ylim()[0] == 0
+
+
+def test_estimators_have_a_look_of_their_own():
+    parts = [
+        rows(v, run=f"{e} {v}", estimator=e) for e in ("centred", "uncentred") for v in (1.0, 10.0)
+    ]
+    ax = draw_robustness(together(*parts), "map", "lambda", ("all",))
+    for line in ax.get_lines():
+        look = ESTIMATOR_LOOKS[line.get_gid().removesuffix("/all").split()[-1]]
+        assert (to_hex(line.get_color()).upper(), line.get_marker()) == (look.colour, look.marker)
+
+
+def test_long_names_of_any_letters_fit_the_page():
+    name = "x" * 78 + "_$"
+    parts = [rows(v, run=f"{v}", model=name, splits=(1,)) for v in (1.0, 10.0)]
+    figure = robustness_page(together(*parts), "lambda")
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
 
 
 @pytest.mark.parametrize("given", ["", "results.csv", "results.parquet"])
@@ -197,16 +276,13 @@ def test_figures_of_a_sweep(ccr, tmp_path, given):
     result = ccr("figures", tmp_path / given, "--format", "png")
     assert result.exit_code == 0, result.output
     page = tmp_path / "figures" / "robustness_lambda.png"
-    assert result.stdout.split() == [str(page)]
+    assert str(page) in result.stdout.split()
+    assert page.with_suffix(".csv").exists()
     assert page.read_bytes().startswith(b"\x89PNG")
 
 
 def test_figures_of_a_bad_sweep_are_one_line(ccr, tmp_path):
-    write_table(pd.DataFrame(rows(1.0)), tmp_path)
-    result = ccr("figures", tmp_path)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("Error: Figures of a sweep need")
     (tmp_path / "results.csv").write_text("a,b\n1,2\n")
     result = ccr("figures", tmp_path)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert "'schema'" in result.stderr
+    assert "is none of these" in result.stderr

@@ -120,7 +120,7 @@ def test_tensorboard_holds_every_epoch_once_after_an_interruption(tuned, broken,
     broken("tensorboard")
     assert {
         tag: len(values) for tag, values in scalars_of(tmp_path / "run").items()
-    } == dict.fromkeys(("loss", "regularizer", "dead", "rate", "bias"), 1)
+    } == dict.fromkeys(("loss", "regularizer", "dead", "rate", "bias", "NP@5"), 1)
     tuned("tensorboard")
     metrics = metrics_of(tmp_path / "run")
     assert [line["epoch"] for line in metrics] == [1, 2, 3]

@@ -9,6 +9,7 @@ from ccr_diag.errors import RunFailed
 from ccr_diag.frameworks.framework import Framework
 from ccr_diag.losses import LOSSES
 from ccr_diag.losses.ccr import CCRLoss
+from ccr_diag.metrics.neighbourhoods import neighbourhood_preservation
 from ccr_diag.tune import learning_rate, start_tuning, tune
 
 N, C, D = 21, 5, 4
@@ -119,6 +120,56 @@ def test_a_loss_that_is_not_a_number_names_its_step(data):
         "Training must stay finite, but it was not at step 2 of epoch 1; what was saved before "
         "that epoch is kept; lower --learning-rate or --lambda."
     )
+
+
+def test_each_epoch_says_which_neighbourhoods_are_left(data):
+    """Of the texts at its end; nothing that is learned depends on it."""
+    config = CONFIG.replace(epochs=3, learning_rate=30.0)
+    generator = torch.Generator().manual_seed(5)
+    wide = torch.randn(9, D, generator=generator)  # 5 neighbours are not all others
+    labels = torch.randint(0, 2, (N, 9), generator=generator, dtype=torch.int8)
+
+    class Wide(Linear):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(wide.clone())
+
+    seen, plain = [], start_tuning(Wide(), 0.5, config)
+    list(tune(plain, data[0], labels, 2.0, None, config))
+    tuning = start_tuning(Wide(), 0.5, config)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    for record in tune(tuning, data[0], labels, 2.0, None, config, zero_shot=wide):
+        text = tuning.framework.weight.detach().numpy()
+        seen.append((record.preservation, neighbourhood_preservation(wide.numpy(), text).mean()))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [found for found, _ in seen] == [expected for _, expected in seen]
+    assert min(found for found, _ in seen) < 1
+    assert torch.equal(tuning.framework.weight, plain.framework.weight)
+
+
+def test_one_class_and_no_zero_shot_have_no_neighbourhoods(data):
+    class One(Linear):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1, D))
+
+    assert run(data, CONFIG, epochs=1)[1][0].preservation is None
+    config = CONFIG.replace(epochs=1)
+    tuning = start_tuning(One(), 0.0, config)
+    (record,) = tune(tuning, data[0], data[1][:, :1], 1.0, None, config, zero_shot=torch.ones(1, D))
+    assert record.preservation is None
+    assert "NP@5" not in record.as_dict()
+
+
+def test_texts_that_are_not_a_number_stop_the_run(data):
+    class Overflowing(Linear):
+        def text_embeddings(self):
+            return self.weight if torch.is_grad_enabled() else self.weight * torch.inf
+
+    config = CONFIG.replace(epochs=2)
+    with pytest.raises(RunFailed, match="not at step 3 of epoch 1"):
+        list(tune(start_tuning(Overflowing(), 0.0, config), *data, 1.0, None, config))
 
 
 def test_training_lowers_the_loss(data):

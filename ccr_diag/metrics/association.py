@@ -71,7 +71,7 @@ def correlate(
     n = both.shape[1]
     ranked = method == "spearman"
     values = rankdata(both, axis=-1) if ranked else both
-    r = float(_coefficient(values)) if n > 1 else np.nan
+    r = float(coefficient(values)) if n > 1 else np.nan
     if np.isnan(r):
         return Correlation(method, None, None, None, n)
     if n < FEWEST or abs(r) > 1 - ROUNDING:
@@ -85,8 +85,8 @@ def correlate(
     return Correlation(method, r, float(low), float(high), n)
 
 
-def _coefficient(values: Float64[np.ndarray, "2 *batch classes"]) -> Float64[np.ndarray, "*batch"]:
-    """Of values or ranks along the last axis; NaN where either is constant."""
+def coefficient(values: Float64[np.ndarray, "2 *batch classes"]) -> Float64[np.ndarray, "*batch"]:
+    """Pearson's, of values or of ranks along the last axis; NaN where either is constant."""
     constant = (values == values[..., :1]).all(axis=-1).any(axis=0)
     x, y = values - values.mean(axis=-1, keepdims=True)
     size = np.sqrt(np.square(x).sum(axis=-1) * np.square(y).sum(axis=-1))
@@ -110,5 +110,5 @@ def _without_each(
         left = values[:, others]
         if ranked:
             left -= (1 + np.sign(left - values[:, i])) / 2
-        found.append(_coefficient(left))
+        found.append(coefficient(left))
     return np.concatenate(found)

@@ -108,13 +108,13 @@ def compare(a: Measurement, b: Measurement, metric: str, by: By | None = None) -
     Source: the normal interval of Davison and Hinkley 1997, §5.2; Holm 1979.
     """
     better = direction(metric)
-    _check_alike(a, b)
-    rows = _rows(a, by)
+    check_alike(a, b)
+    rows = compared_rows(a, by)
     values = [np.array([m.value(metric, *row) for row in rows]) for m in (a, b)]
     drawn = [np.stack([m.replicates(metric, *row) for row in rows]) for m in (a, b)]
     if not drawn[0].size:
         raise BadConfig(f"A comparison needs replicates, but {metric} was measured without.")
-    losses = [_distance(v, d, better) for v, d in zip(values, drawn, strict=True)]
+    losses = [from_ideal(v, d, better) for v, d in zip(values, drawn, strict=True)]
     d, d_drawn = (losses[1][i] - losses[0][i] for i in range(2))
     size = np.abs(values).max(axis=0)
     low, high, sd, p = _significance(d, d_drawn, size, _sample_sizes(a, metric, rows))
@@ -122,7 +122,7 @@ def compare(a: Measurement, b: Measurement, metric: str, by: By | None = None) -
     low, high = np.clip([low, high], least - most, most - least)
     columns = np.stack([*values, d, low, high, sd, p, holm(p)], axis=1).tolist()
     return [
-        _difference((a, b), metric, better, row, numbers)
+        judged((a, b), metric, better, row, numbers)
         for row, numbers in zip(rows, columns, strict=True)
     ]
 
@@ -160,7 +160,7 @@ def holm(p: Float64[np.ndarray, " tests"]) -> Float64[np.ndarray, " tests"]:
     return corrected
 
 
-def _rows(a: Measurement, by: By | None) -> list[tuple[str, str | None]]:
+def compared_rows(a: Measurement, by: By | None) -> list[tuple[str, str | None]]:
     """(group, class) of each difference."""
     if by == "class":
         return [(ALL, name) for name in a.class_names]
@@ -171,12 +171,18 @@ def _rows(a: Measurement, by: By | None) -> list[tuple[str, str | None]]:
     return [(group, None) for group in a.values if group != ALL]
 
 
-def _distance(
+def from_ideal(
     value: Float64[np.ndarray, " rows"],
     drawn: Float64[np.ndarray, "rows replicates"],
     better: str,
 ) -> tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, "rows replicates"]]:
-    """What is subtracted: the value, or its distance from the ideal, linear around the value."""
+    """What is subtracted: the value, or its distance from the ideal, linear around the value.
+
+    Args:
+        value: of each row.
+        drawn: the same in replicates, or on splits.
+        better: direction of the metric.
+    """
     if better not in IDEAL:
         return value, drawn
     sign = np.where(value < IDEAL[better], -1.0, 1.0)
@@ -215,13 +221,22 @@ def _sample_sizes(
     return np.minimum(np.array(found, dtype=np.int64), a.n_images)
 
 
-def _difference(
+def judged(
     models: tuple[Measurement, Measurement],
     metric: str,
     better: str,
     row: tuple[str, str | None],
     numbers: list[float],
 ) -> Difference:
+    """One row with its verdict.
+
+    Args:
+        models: A and B, whose own intervals may forbid a verdict.
+        metric: its key.
+        better: its direction.
+        row: group and class.
+        numbers: the fields of a ``Difference`` from ``a`` to ``p_holm``.
+    """
     a, b, difference, low, high, sd, p, p_holm = numbers
     verdict: Verdict = "cannot tell"
     if p_holm < 1 - LEVEL and _surely_off(models[difference > 0], metric, row):
@@ -237,7 +252,18 @@ def _surely_off(worse: Measurement, metric: str, row: tuple[str, str | None]) ->
     return ends is not None and ends[0] > 0
 
 
-def _check_alike(a: Measurement, b: Measurement) -> None:
+def check_alike(a: Measurement, b: Measurement, but: Sequence[str] = ()) -> None:
+    """Refuse two measurements of other classes or labels, or of other definitions.
+
+    Args:
+        a: the one.
+        b: the other.
+        but: definitions that may differ.
+
+    Raises:
+        BadData: of other classes, groups, images or labels.
+        BadConfig: measured in another way.
+    """
     same = {
         "class names": a.class_names == b.class_names,
         "groups": a.groups == b.groups,
@@ -251,7 +277,7 @@ def _check_alike(a: Measurement, b: Measurement) -> None:
                 "align the predictions first."
             )
     for key, chosen in a.definitions.items():
-        if b.definitions[key] != chosen:
+        if b.definitions[key] != chosen and key not in but:
             raise BadConfig(
                 f"Two measurements can only be compared with the same {key}, but have {chosen} and "
                 f"{b.definitions[key]}; measure both alike."

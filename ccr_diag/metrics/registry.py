@@ -254,6 +254,11 @@ def bounds(metric: str) -> tuple[float, float]:
     return (-np.inf, np.inf) if metric == "signed_error_slope" else (-1.0, 1.0)
 
 
+def better(metric: str) -> str:
+    """Which way is good of a metric, derived ones too: a value of ``Metric.better``."""
+    return str(definitions([metric])[metric]["better"])
+
+
 def definitions(metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Of each metric: its definition in words, which way is better, bounds, source."""
     found = {}
