@@ -27,7 +27,8 @@ def class_matrices(
         BadConfig: unknown estimator.
     """
     matrix, alive = predicted_correlation(
-        torch.from_numpy(predictions.logits),
+        # As precise as what is kept of it, in half the memory: it takes several copies.
+        torch.from_numpy(predictions.logits.astype(np.float32)),
         torch.from_numpy(np.array(predictions.labels)),
         estimator,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from ccr_diag.alignment import align
 from ccr_diag.errors import BadConfig
+from ccr_diag.measuring import unique_names
 from ccr_diag.metrics.comparison import METHOD, By, Difference, compare, direction
 from ccr_diag.metrics.engine import measure_predictions
 from ccr_diag.metrics.measurement import Measurement
@@ -117,7 +118,8 @@ def measure_pair(
     progress(1, 2)
     second = measure_predictions(b, **options)
     progress(2, 2)
-    return MeasuredPair(_names(a, b), (a, b), (first, second))
+    name_a, name_b = unique_names([str(p.provenance["model"]) for p in (a, b)])
+    return MeasuredPair((name_a, name_b), (a, b), (first, second))
 
 
 def compare_predictions(
@@ -159,8 +161,3 @@ def _one_order(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions
 def _columns(measured: Measurement, by: By | None) -> list[str]:
     there = measured.class_values if by == "class" else measured.values["all"]
     return [key for key in preset(measured.definitions["preset"]).columns if key in there]
-
-
-def _names(a: Predictions, b: Predictions) -> tuple[str, str]:
-    first, second = (str(p.provenance["model"]) for p in (a, b))
-    return (first, second) if first != second else (f"{first} (A)", f"{second} (B)")

@@ -15,8 +15,9 @@ from ccr_diag.comparing import MeasuredPair
 from ccr_diag.differences import ROWS_SAID, compared_metrics, row_record, rows_over_images
 from ccr_diag.measuring import record_of
 from ccr_diag.metrics.comparison import METHOD, Difference, compare
+from ccr_diag.metrics.presets import preset
 from ccr_diag.results import Results
-from ccr_diag.verdict import METRIC, model_verdict
+from ccr_diag.verdict import CALLED, model_verdict
 
 Row = Mapping[str, Any]
 
@@ -25,8 +26,8 @@ CALIBRATED = {
     "worse": "{b} is worse calibrated than {a}",
     "cannot tell": "Which of {a} and {b} is better calibrated cannot be told",
 }
-OTHERS = {"map": ("mAP", "{:.1%}"), "brier": ("Brier score", "{:.4f}")}
-"""What the verdict adds of other measures: how it calls and writes them."""
+OTHERS = {"map": ("mAP", 100, "{:.1f} %"), "brier": ("Brier score", 1, "{:.4f}")}
+"""What the verdict adds of other measures: how it calls, scales and writes them."""
 
 
 def comparison_record(pair: MeasuredPair, metrics: Sequence[str] = ()) -> Results:
@@ -63,15 +64,16 @@ def _class_row(row: Difference) -> dict[str, Any]:
 def _verdict(results: Results, rows: Sequence[Row]) -> dict[str, Any]:
     """One sentence, then how the groups, each model alone and other measures stand."""
     labels = dict(zip("ab", (model["label"] for model in results["models"]), strict=True))
-    all_ = _row(rows, METRIC, "all")
-    text = f"{CALIBRATED[all_['verdict']].format(**labels)}: ECE {_change(all_)}."
-    groups = [r for r in rows if r["metric"] == METRIC and r["group"] not in ("all", "base")]
+    metric = preset(results["definitions"]["preset"]).headline
+    all_ = _row(rows, metric, "all")
+    text = f"{CALIBRATED[all_['verdict']].format(**labels)}: {CALLED[metric]} {_change(all_)}."
+    groups = [r for r in rows if r["metric"] == metric and r["group"] not in ("all", "base")]
     reasons = [_of_groups(labels["b"], groups)] if groups else []
-    reasons += [model_verdict(model).text for model in results["models"]]
-    for key, (said, form) in OTHERS.items():
+    reasons += [model_verdict(model, metric).text for model in results["models"]]
+    for key, (said, scale, form) in OTHERS.items():
         row = _row(rows, key, "all")
         if row["difference"] is not None:
-            values = " → ".join(form.format(row[side]) for side in "ab")
+            values = " → ".join(form.format(scale * row[side]) for side in "ab")
             reasons.append(f"{said}: {labels['b']} is {_called(row)}, {values}.")
     return {"text": text, "reasons": reasons}
 

@@ -63,7 +63,8 @@ class Effect:
     def _printed(self, scale: float, unit: str = "") -> str:
         low, high = sorted((scale * self.low, scale * self.high))
         n = digits(low, high)
-        return f"{scale * self.value:.{n}f}{unit} [{low:.{n}f}, {high:.{n}f}]"
+        said = f"{scale * self.value:.{n}f}{unit} [{low:.{n}f}, {high:.{n}f}]"
+        return said.replace("-", "−")
 
 
 def of_metric(

@@ -97,11 +97,12 @@ def _trend(m: Measurement, _: TextGeometry | None) -> Iterable[Finding]:
     spearman = m.value("signed_error_spearman")
     for effect in _told([of_metric(m, "signed_error_slope")]):
         if effect.value * spearman > 0:
+            correlation = f"{spearman:.2f}".replace("-", "−")
             which, moves = ("over", "rises") if effect.value < 0 else ("under", "falls")
             yield Finding(
                 f"The rarer a class in training, the more it leans to {which}-confidence: the "
                 f"signed error {moves} by {effect.points} with each tenfold drop in training "
-                f"images (Spearman {spearman:.2f}).",
+                f"images (Spearman {correlation}).",
                 {
                     "rule": "frequency_trend",
                     "metric": "signed_error_slope",

@@ -55,8 +55,8 @@ def to_markdown(results: Results) -> str:
 
 
 def to_latex(results: Results) -> str:
-    """The tables for LaTeX with booktabs; the definitions as a comment."""
-    return f"% {definitions_line(results)}\n\n{as_latex(tables(results))}"
+    """The tables for LaTeX with booktabs; each says the definitions."""
+    return as_latex(tables(results), [definitions_line(results)])
 
 
 def to_csv(results: Results) -> str:

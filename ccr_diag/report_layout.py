@@ -9,7 +9,8 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 Table = tuple[str, list[str], list[list[str]]]
@@ -35,13 +36,25 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "≥": r"$\geq$",
     "≤": r"$\leq$",
     "≠": r"$\neq$",
+    "|": "$|$",
+    "²": "$^2$",
+    "⁻": "$^-$",
+    "→": r"$\rightarrow$",
+    "√": r"$\surd$",
+    "ℓ": r"$\ell$",
+    "Σ": r"$\Sigma$",
+    "Δ": r"$\Delta$",
     "‖": r"$\Vert$",
     "−": "$-$",
     "–": "--",
-    "Δ": r"$\Delta$",
     "τ": r"$\tau$",
     "λ": r"$\lambda$",
 }
+_LATEX_NEEDS = r"% \usepackage{booktabs,graphicx}"
+_OTHER_SCRIPTS = "% Letters here need XeLaTeX or LuaLaTeX, and a font that has them."
+_FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+_LATEX_WIDTH = 160  # characters: 6 pt on a line of 7 inches
+_LATEX_ROWS = 36  # with their caption on a page
 
 
 def lay_out(tables: Sequence[Table], form: str, width: int | None = None) -> str:
@@ -92,9 +105,20 @@ def as_markdown(tables: Iterable[Table]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def as_latex(tables: Iterable[Table]) -> str:
-    """``table`` environments with booktabs rules, numbers to the right."""
-    return "\n\n".join(_latex(*table) for table in tables) + "\n"
+def as_latex(tables: Iterable[Table], notes: Sequence[str] = ()) -> str:
+    """``table`` environments with booktabs rules, numbers to the right, as wide as a line at most.
+
+    Those that would be unreadable so, or longer than a page, are cut.
+
+    Args:
+        tables: any.
+        notes: sentences with each, the first in its caption, the others below it in small print;
+            what stands in backquotes is set as code.
+    """
+    set_notes = [_with_code(note) for note in notes]
+    shown = "\n\n".join(_latex(*part, set_notes) for table in tables for part in _parts(*table))
+    needs = [_LATEX_NEEDS] + [_OTHER_SCRIPTS] * any(map(_is_other_script, shown))
+    return "\n".join([*needs, "", shown, ""])
 
 
 def wrapped(text: str, width: int | None, first: str = "", rest: str = "") -> str:
@@ -130,14 +154,15 @@ def _turned(cells: list[list[str]]) -> list[list[str]]:
     return [["", *names], *map(list, others)]
 
 
-def _runs(cells: list[list[str]], width: int | None) -> list[list[list[str]]]:
+def _runs(cells: list[list[str]], width: int | None, n_names: int = 1) -> list[list[list[str]]]:
     """The table cut between columns so that each part fits, each with the names of the rows."""
-    names, *columns = zip(*cells, strict=True)
-    runs = [[names]]
-    for column in columns:
+    columns = list(zip(*cells, strict=True))
+    names = columns[:n_names]
+    runs = [list(names)]
+    for column in columns[n_names:]:
         wider = _columns_width([*runs[-1], column])
-        if width is not None and wider > width and len(runs[-1]) > 1:
-            runs.append([names])
+        if width is not None and wider > width and len(runs[-1]) > n_names:
+            runs.append(list(names))
         runs[-1].append(column)
     return [list(map(list, zip(*run, strict=True))) for run in runs]
 
@@ -176,29 +201,71 @@ def _marked_down(text: str) -> str:
     return f"**{shown}**" if isinstance(text, Best) else shown
 
 
-def _latex(title: str, header: list[str], rows: list[list[str]]) -> str:
-    lines = [" & ".join(map(_latex_cell, row)) + r" \\" for row in [header, *rows]]
+def _parts(title: str, header: list[str], rows: list[list[str]]) -> list[Table]:
+    """The table, cut so that each part is readable on a page, and has the names of its rows."""
+    n_names = [*_to_the_right(header, rows), True].index(True)
+    n_lines = -(-len(rows) // max(1, -(-len(rows) // _LATEX_ROWS))) or 1
+    blocks = [rows[i : i + n_lines] for i in range(0, len(rows), n_lines)] or [rows]
+    runs = [run for block in blocks for run in _runs([header, *block], _LATEX_WIDTH, n_names)]
+    if len(runs) == 1:
+        return [(title, header, rows)]
+    return [(f"{title} ({i} of {len(runs)})", run[0], run[1:]) for i, run in enumerate(runs, 1)]
+
+
+def _latex(title: str, header: list[str], rows: list[list[str]], notes: list[str]) -> str:
     places = "".join("r" if right else "l" for right in _to_the_right(header, rows))
+    said, (first, *rest) = _escaped(title), notes or [""]
+    caption = rf"[{{{said}}}]{{{said}. {first}}}" if first else f"{{{said}}}"
+    below = rf"\par\medskip\parbox{{\linewidth}}{{\footnotesize {' '.join(rest)}}}"
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{_escaped(title)}}}",
+            rf"\caption{caption}\medskip",
+            _FIT,
             rf"\begin{{tabular}}{{{places}}}",
             r"\toprule",
-            lines[0],
+            _latex_row(header),
             r"\midrule",
-            *lines[1:],
+            *_latex_rows(rows),
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
+            *([below] if rest else []),
             r"\end{table}",
         ]
     )
+
+
+def _latex_rows(rows: list[list[str]]) -> Iterator[str]:
+    """Rows of one name stand together, apart from others, and it is written once."""
+    together = any(row[0] == above[0] for above, row in pairwise(rows))
+    above = None
+    for name, *texts in rows:
+        if together and above not in (None, name):
+            yield r"\addlinespace"
+        yield _latex_row(["" if name == above else name, *texts])
+        above = name
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    line = " & ".join(map(_latex_cell, cells))
+    return ("{}" if line.startswith(("[", "*")) else "") + line + r" \\"  # no option of the rule
 
 
 def _latex_cell(text: str) -> str:
     return rf"\textbf{{{_escaped(text)}}}" if isinstance(text, Best) else _escaped(text)
 
 
+def _with_code(text: str) -> str:
+    """Escaped, and `words` as code."""
+    parts = enumerate(text.split("`"))
+    return "".join(rf"\texttt{{{_escaped(p)}}}" if i % 2 else _escaped(p) for i, p in parts)
+
+
 def _escaped(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _is_other_script(character: str) -> bool:
+    """Whether LaTeX alone does not know it: neither Latin nor punctuation."""
+    return ord(character) > 0x17F and not 0x2010 <= ord(character) <= 0x2044

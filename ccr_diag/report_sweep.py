@@ -10,7 +10,7 @@ import pandas as pd
 
 from ccr_diag.metrics.registry import METRICS, better, definitions
 from ccr_diag.records import OVER_SPLITS, label
-from ccr_diag.report_layout import Table, as_csv, as_json, lay_out, wrapped
+from ccr_diag.report_layout import Table, as_csv, as_json, as_latex, lay_out, wrapped
 from ccr_diag.report_tables import ALL, Entry, cells
 from ccr_diag.sweep_table import UNCALIBRATED, ZERO_SHOT, identity, summarise
 
@@ -52,9 +52,9 @@ def render_sweep(
     """
     if form in ("csv", "json"):
         return _as_records(frame, form)
-    text = lay_out(tables(frame, spread), form, width)
     if form == "latex":
-        return text + "".join(f"% {line}\n" for line in notes(frame, spread))
+        return as_latex(tables(frame, spread), notes(frame, spread))
+    text = lay_out(tables(frame, spread), form, width)
     lines = [wrapped(line, width if form == "text" else None) for line in notes(frame, spread)]
     return f"{text}\n" + ("\n" if form == "text" else "\n\n").join(lines) + "\n"
 

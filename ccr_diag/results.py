@@ -6,7 +6,7 @@ lay it out. Undefined numbers are null. Its layout::
     {"schema_version": 2,
      "definitions": {"preset", "n_bins", …, "interval": text, "metrics": {metric: {…}},
                      "geometry" and "bias_rules": {name: text}, of checkpoints only},
-     "provenance": {} or {"command", "versions", "inputs": [{"path", "sha256"}]},
+     "provenance": {} or {"command", "versions", "inputs": [{"path", "sha256", "config" of runs}]},
      "data": {"name", "split"}, of checkpoints only,
      "differences": {} or {"method", "pairs": [{"a", "b", "rows": [{"metric", "group", "a", "b",
                      "difference", "low", "high", "p", "p_holm", "verdict"}]}]},
@@ -31,7 +31,8 @@ lay it out. Undefined numbers are null. Its layout::
                                    "classes": [{"name", "metrics"}],
                                    "geometry": {} of a single class, or
                                                {"divergence", "preservation", "gap",
-                                                "coordinates_text", "text"}}]}],
+                                                "coordinates_text",
+                                                "text": ``TextGeometry.to_json``}}]}],
      "image_coordinates": [[x, y], …], of checkpoints only,
      "class_image_coordinates": [[x, y] or null, …], the mean image of each class}
 

@@ -10,6 +10,7 @@ run_id.txt               with --report-to: by which trackers find the run again
 """
 
 import errno
+import hashlib
 import os
 import platform
 import re
@@ -50,7 +51,7 @@ OWN_NAMES = re.compile(
         (
             *map(re.escape, _FILES),
             r"results\.(csv|parquet)",
-            r"[a-z0-9-]+-split-\d+\.npz",  # predictions, class matrices
+            r"([^\W_A-Z]|-)+-split-\d+\.npz",  # predictions, class matrices
             r"events\.out\.tfevents\..+",  # of TensorBoard
             rf"({'|'.join(_PICTURES)})(_[a-z0-9_]+)?\.(png|svg|pdf|csv)",
             rf"({'|'.join(_TABLES)})(_[a-z0-9_]+)?\.(md|csv|tex)",
@@ -59,6 +60,9 @@ OWN_NAMES = re.compile(
     )
 )
 """Of all files that this program writes, which ``--overwrite`` may delete."""
+
+_GIVEN_BY_US = re.compile(r"[a-z0-9+ ()-]+")  # method and bias rule of a model
+_LONGEST = 60  # letters of a model's name in a file name: 255 bytes hold them in any script
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -108,8 +112,15 @@ def cache_folder() -> Path:
 
 
 def split_file(model: str, split: int) -> str:
-    """Name of a file about one split of a model, in the folder of an analysis."""
-    stem = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
+    """Name of a file about one split of a model, in the folder of an analysis.
+
+    Letters of any script stay, other signs part words. Names with anything of a user's, such as the
+    folder of a run in brackets, end in a digest of the name, as words alone may be another's too.
+    """
+    stem = re.sub(r"[\W_]+", "-", model.lower()).strip("-")
+    if not _GIVEN_BY_US.fullmatch(model):
+        digest = hashlib.sha256(model.encode()).hexdigest()[:8]
+        stem = f"{stem[:_LONGEST].rstrip('-')}-{digest}"
     return f"{stem}-split-{split}.npz"
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ccr_diag import report
 from ccr_diag.report_stability import render_stability
-from ccr_diag.report_sweep import render_sweep
+from ccr_diag.report_sweep import Spread, render_sweep
 from ccr_diag.results import Results
 
 FORMS = {"md": "markdown", "csv": "csv", "tex": "latex"}
@@ -29,16 +29,17 @@ def results_tables(results: Results) -> Files:
     return _in_all_forms("models", lambda form: report.render(results, form))
 
 
-def sweep_tables(frame: pd.DataFrame) -> Files:
+def sweep_tables(frame: pd.DataFrame, spread: Spread = "interval") -> Files:
     """``sweep``: the means of a sweep.
 
     Args:
         frame: of ``read_table``.
+        spread: what stands after ± in Markdown and LaTeX.
 
     Raises:
         BadData: runs that a table cannot tell apart.
     """
-    return _in_all_forms("sweep", lambda form: render_sweep(frame, form))
+    return _in_all_forms("sweep", lambda form: render_sweep(frame, form, spread=spread))
 
 
 def record_tables(record: dict[str, Any]) -> Files:

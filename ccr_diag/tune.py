@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int, Int8
+from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from ccr_diag.config import FinetuneConfig
@@ -28,6 +29,8 @@ from ccr_diag.losses.dor import DORLoss
 from ccr_diag.losses.ranking import SCALE as RANKING_SCALE
 from ccr_diag.metrics.neighbourhoods import Neighbours, nearest_classes, preserved
 from ccr_diag.progress import UnitProgress, silent
+
+_BLAS = ThreadpoolController()  # made once, as it looks for libraries
 
 
 @dataclass
@@ -134,7 +137,9 @@ def tune(
 
 def _neighbours(text: Float[Tensor, "classes dim"]) -> Neighbours:
     """The nearest of each class, of ``NEIGHBOURS`` or of all others."""
-    return nearest_classes(text.detach().float().cpu().numpy(), NEIGHBOURS)
+    # One thread: those of numpy's BLAS wait busily for more, in the way of torch's next step.
+    with _BLAS.limit(limits=1, user_api="blas"):
+        return nearest_classes(text.detach().float().cpu().numpy(), NEIGHBOURS)
 
 
 def _preserved(before: Neighbours, text: Float[Tensor, "classes dim"]) -> float:

@@ -3,19 +3,20 @@
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from .answer import write_for_people
 from .command import command
-from .options import PATH, device_options, set_threads
+from .options import PATH, device_options, set_threads, spread_option
 from .progress import Progress
 
 if TYPE_CHECKING:
     from ccr_diag.figure_inputs import Inputs
     from ccr_diag.figures.picture import Picture
-    from ccr_diag.paper_tables import PaperTable
+    from ccr_diag.paper.tables import PaperTable
+    from ccr_diag.report_sweep import Spread
 
 FORMATS = ("pdf", "svg", "png")
 FIGURES, ANALYSIS, TABLES = "figures", "analysis", "tables"  # folders
@@ -78,6 +79,7 @@ def plan(
     is_flag=True,
     help="Tables of a sweep: show the paper's printed values in a column of their own.",
 )
+@spread_option
 @device_options
 def figures(
     inputs: tuple[Path, ...],
@@ -85,6 +87,7 @@ def figures(
     formats: tuple[str, ...],
     class_pages: int,
     with_paper: bool,
+    spread: Literal["interval", "sd"],
     device: str,
     threads: int | None,
 ) -> None:
@@ -106,10 +109,11 @@ def figures(
         _measure(found, inputs, folder / ANALYSIS, device)
 
     from ccr_diag.figures.gallery import write_pictures
-    from ccr_diag.paper_tables import write_tables
+    from ccr_diag.paper.tables import write_tables
     from ccr_diag.runs import write_text
 
-    pictures, (files, papers) = _pictures(found, class_pages or None), _tables(found, with_paper)
+    pictures = _pictures(found, class_pages or None)
+    files, papers = _tables(found, with_paper, spread)
     written = write_pictures(pictures, folder, formats, partial(Progress(), "figures drawn"))
     for name, text in files.items():
         write_text(folder / TABLES / name, text)
@@ -123,6 +127,7 @@ def _read(inputs: tuple[Path, ...], output: Path | None, with_paper: bool) -> tu
     """What was given, and where figures go; all that can be refused at once is."""
     from ccr_diag.errors import BadConfig
     from ccr_diag.figure_inputs import read_inputs
+    from ccr_diag.runs import check_output_folder
 
     found = read_inputs(inputs)
     if with_paper and not found.tables:
@@ -135,8 +140,10 @@ def _read(inputs: tuple[Path, ...], output: Path | None, with_paper: bool) -> tu
             f"Figures of several inputs need a folder to go to, but there are {len(inputs)} "
             "inputs and no --output; add it."
         )
+    folder = output or _beside(inputs[0])
+    check_output_folder(folder, resume=True)
     found.check()
-    return found, output or _beside(inputs[0])
+    return found, folder
 
 
 def _beside(path: Path) -> Path:
@@ -182,9 +189,11 @@ def _pictures(found: "Inputs", class_pages: int | None) -> list["Picture"]:
     return pictures
 
 
-def _tables(found: "Inputs", with_paper: bool) -> tuple[dict[str, str], list["PaperTable"]]:
+def _tables(
+    found: "Inputs", with_paper: bool, spread: "Spread"
+) -> tuple[dict[str, str], list["PaperTable"]]:
     """Name of each file of tables and what stands in it, and the tables as the paper has them."""
-    from ccr_diag.paper_tables import paper_tables
+    from ccr_diag.paper.tables import paper_tables
     from ccr_diag.table_files import record_tables, results_tables, sweep_tables
 
     files: dict[str, str] = {}
@@ -193,8 +202,8 @@ def _tables(found: "Inputs", with_paper: bool) -> tuple[dict[str, str], list["Pa
         files |= results_tables(found.results())
     if found.tables:
         frame = found.table
-        files |= sweep_tables(frame)
-        papers = paper_tables(frame, with_paper=with_paper)
+        files |= sweep_tables(frame, spread)
+        papers = paper_tables(frame, with_paper=with_paper, spread=spread)
         if not papers:
             _say_left_out("tables of the paper (they need two methods of its tables)")
     if found.records:

@@ -25,6 +25,7 @@ class UserPath(click.Path):
 PATH = UserPath()
 PRESETS = ("textbook", "procal", "paper")
 UNLISTED = ("stated", "negative", "unknown")
+SPREADS = ("interval", "sd")
 FORMATS = ("text", "markdown", "csv", "json", "latex")
 
 Command = Callable[..., Any]
@@ -75,6 +76,14 @@ def format_option(command: Command) -> Command:
     return click.option(
         "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True,
         help="What is written.",
+    )(command)  # fmt: skip
+
+
+def spread_option(command: Command) -> Command:
+    """``--spread`` of the means over splits."""
+    return click.option(
+        "--spread", type=click.Choice(SPREADS), default="interval", show_default=True,
+        help="What stands after ± in tables: half of the 95 % interval, or the standard deviation.",
     )(command)  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import click
 
 from .answer import line_width
 from .command import command
-from .options import existing_output, format_option, output_option
+from .options import existing_output, format_option, output_option, spread_option
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -61,13 +61,7 @@ def plan(
     help="Runs at a time, each in a process of its own; the numbers are the same.",
 )
 @format_option
-@click.option(
-    "--spread",
-    type=click.Choice(["interval", "sd"]),
-    default="interval",
-    show_default=True,
-    help="What stands after ± in tables: half of the 95 % interval, or the standard deviation.",
-)
+@spread_option
 @output_option("sweep")
 @existing_output
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")

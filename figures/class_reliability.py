@@ -4,7 +4,6 @@ A class matters as |signed error| × frequency, the share of positives among its
 its misjudged probability does to how many images.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from ccr_diag.errors import BadConfig
 from ccr_diag.figures.class_names import fitted
-from ccr_diag.figures.frequency import SIGNED
+from ccr_diag.figures.paging import file_words
 from ccr_diag.figures.panel_page import (
     AXIS_NAME,
     TICKS,
@@ -29,7 +28,6 @@ from ccr_diag.figures.panel_page import (
     page_width,
     place,
     widest_panel,
-    wrapped_note,
 )
 from ccr_diag.figures.picture import Picture
 from ccr_diag.figures.reliability_marks import (
@@ -41,6 +39,7 @@ from ccr_diag.figures.reliability_marks import (
     draw_points,
     filled,
 )
+from ccr_diag.figures.signed_axis import SIGNED
 from ccr_diag.figures.style import (
     GROUP_COLOURS,
     LOOKS,
@@ -53,6 +52,7 @@ from ccr_diag.figures.style import (
     number,
     results_looks,
     style,
+    wrapped_note,
 )
 from ccr_diag.results import Results
 
@@ -165,7 +165,7 @@ def class_reliability_pictures(results: Results, pages: int | None = 1) -> list[
     if not any(SIGNED in c["metrics"] for model in results["models"] for c in model["classes"]):
         return []
     return [
-        Picture(f"reliability_classes_{_file_part(model['name'])}_{i}", figure, table)
+        Picture(f"reliability_classes_{file_words(model['name']) or 'model'}_{i}", figure, table)
         for model in results["models"]
         for i, (figure, table) in enumerate(_pages(results, model, pages), start=1)
     ]
@@ -179,8 +179,9 @@ def _pages(
     look = results_looks(results)[model["name"]]
     for start in starts[:most]:
         shown = ordered[start : start + ACROSS * DOWN]
-        span = f"{start + 1:,}–{start + len(shown):,} of {len(ordered):,}"
-        yield _page(model, shown, look, f": classes {span}"), _table(model, shown)
+        first, last = start + 1, start + len(shown)
+        span = f"classes {first:,}–{last:,}" if first < last else f"class {first:,}"
+        yield _page(model, shown, look, f": {span} of {len(ordered):,}"), _table(model, shown)
 
 
 def _page(model: dict[str, Any], shown: Sequence[Class], look: Look, said: str) -> Figure:
@@ -256,8 +257,3 @@ def _table(model: dict[str, Any], classes: Sequence[Class]) -> pd.DataFrame:
     bins = pd.DataFrame({key: [v for table in tables for v in table[key]] for key in COLUMNS})
     repeated = what.loc[what.index.repeat([len(table["bin"]) for table in tables])]
     return pd.concat([repeated.reset_index(drop=True), bins], axis=1)
-
-
-def _file_part(name: str) -> str:
-    """A model's name as a part of a file name."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "model"

@@ -4,7 +4,7 @@ The quantity, the line, its band and the correlation come ready from ``associati
 Colours mean groups. Each panel has its own vertical scale: models differ tenfold in their errors.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil, floor, log10
 from typing import Any
 
@@ -17,15 +17,16 @@ from matplotlib.ticker import MaxNLocator
 from ccr_diag.associations import FREQUENCY
 from ccr_diag.data.groups import GROUPS
 from ccr_diag.errors import BadData
+from ccr_diag.figures.class_names import fitted
 from ccr_diag.figures.fonts import any_script
-from ccr_diag.figures.panel_page import note_height, wrapped_note
+from ccr_diag.figures.paging import page_names, pages
+from ccr_diag.figures.panel_page import note_height
 from ccr_diag.figures.picture import Picture
 from ccr_diag.figures.point_labels import label_points, short
+from ccr_diag.figures.signed_axis import SIGNED, draw_sides
 from ccr_diag.figures.style import (
     MUTED,
-    OVER_COLOUR,
     PAGE_INCHES,
-    UNDER_COLOUR,
     as_said,
     averages,
     defined,
@@ -37,6 +38,7 @@ from ccr_diag.figures.style import (
     note,
     number,
     style,
+    wrapped_note,
 )
 from ccr_diag.results import Results
 
@@ -44,7 +46,9 @@ Model = Mapping[str, Any]
 COLUMNS, PANELS = 4, 12  # side by side, and on a page
 NAMED = 2  # classes named at each end of the errors
 _BARS = 100  # classes with an interval each; of more it would hide the dots
-_TITLE, _NAME = 30, 40  # letters of a model's name above its panel and in the note
+_TITLE_SIZE, _TITLE_INCHES = 6.5, 1.2  # of a model's name above its panel, the narrowest of all
+_NAME = 40  # letters of it in the note
+_MORE, _LESS, _UNCLEAR = "more over-confident", "less over-confident", "no clear trend"
 _AXES = {FREQUENCY: "training images (log)", "ED": "ED (1 − cosine)"}
 _SAID = {  # of the quantity: name of its file, what it is, and more of it
     FREQUENCY: (
@@ -85,13 +89,7 @@ def draw_scatter(results: Results, model: str, quantity: str, ax: Axes | None = 
         ax.update_datalim([(0.0, 0.0)], updatex=False)
         ax.autoscale_view(scalex=False)
         ax.margins(y=0.1)
-        low, high = ax.get_ylim()
-        low, high = min(low, -0.1 * high), max(high, -0.1 * low)
-        ax.set_ylim(low, high)
-        ax.yaxis.set_major_locator(MaxNLocator(5))
-        ax.axhspan(0.0, high, color=OVER_COLOUR, alpha=0.16, linewidth=0, zorder=0)
-        ax.axhspan(low, 0.0, color=UNDER_COLOUR, alpha=0.2, linewidth=0, zorder=0)
-        ax.axhline(0.0, color=MUTED, linewidth=0.7, zorder=1)
+        draw_sides(ax, named=False)
         ax.set(xlabel=_AXES.get(quantity, quantity), ylabel="signed error (confidence − frequency)")
     return ax
 
@@ -110,10 +108,7 @@ def scatter_table(results: Results, quantity: str) -> pd.DataFrame:
         line = {key: fit[key] for key in ("slope", "slope_low", "slope_high", "intercept")}
         r = {f"pearson{end}": fit["pearson"][key] for end, key in _ENDS.items()}
         for entry, x in zip(model["classes"], found["x"], strict=True):
-            error = {
-                f"signed_error{end}": entry["metrics"]["signed_error"][key]
-                for end, key in _ENDS.items()
-            }
+            error = {f"{SIGNED}{end}": entry["metrics"][SIGNED][key] for end, key in _ENDS.items()}
             kept = {key: entry[key] for key in ("group", "n_training", "n_positive")}
             own = {"model": model["name"], "label": model["label"], "class": entry["name"]}
             rows.append(own | kept | {quantity: x} | error | line | r)
@@ -135,15 +130,15 @@ def scatter_pages(results: Results, quantity: str) -> list[Picture]:
     """
     models = _with(results, quantity)
     table = scatter_table(results, quantity)
-    pages = [models[i : i + PANELS] for i in range(0, len(models), PANELS)]
-    name = f"signed_error_by_{_said(quantity)[0]}"
+    parts = pages(models, PANELS)
+    names = page_names(f"signed_error_by_{_said(quantity)[0]}", len(parts))
     return [
         Picture(
-            f"{name}_{i}" if len(pages) > 1 else name,
-            _page(results, page, quantity),
-            table[table["model"].isin([model["name"] for model in page])].reset_index(drop=True),
+            name,
+            _page(results, part, quantity),
+            table[table["model"].isin([model["name"] for model in part])].reset_index(drop=True),
         )
-        for i, page in enumerate(pages, start=1)
+        for name, part in zip(names, parts, strict=True)
     ]
 
 
@@ -152,7 +147,7 @@ def _said(quantity: str) -> tuple[str, str, str]:
     return _SAID.get(quantity, ("np", kept, f"higher {quantity}"))
 
 
-def _page(results: Results, models: list[Model], quantity: str) -> Figure:
+def _page(results: Results, models: Sequence[Model], quantity: str) -> Figure:
     columns = min(COLUMNS, len(models))
     rows = -(-len(models) // columns)
     wide, high = (PAGE_INCHES, 1.75) if columns > 2 else (3.5 * columns, 2.4)
@@ -169,7 +164,9 @@ def _page(results: Results, models: list[Model], quantity: str) -> Figure:
             ax.set_xlabel(ax.get_xlabel() if last else "")
             ax.set_ylabel("signed error" if i % columns == 0 else "")
             ax.tick_params(labelbottom=last)
-            ax.set_title(_title(models[i], quantity), loc="left", fontsize=6.5, linespacing=1.3)
+            ax.set_title(
+                _title(models[i], quantity), loc="left", fontsize=_TITLE_SIZE, linespacing=1.3
+            )
         _draw_keys(figure, models)
         note(figure, said)
         with any_script(figure):
@@ -179,50 +176,50 @@ def _page(results: Results, models: list[Model], quantity: str) -> Figure:
     return figure
 
 
-def _explained(results: Results, models: list[Model], quantity: str) -> str:
+def _explained(results: Results, models: Sequence[Model], quantity: str) -> str:
     """What the marks of a page mean, and which way they go."""
-    entries = [entry["metrics"]["signed_error"] for m in models for entry in m["classes"]]
+    entries = [entry["metrics"][SIGNED] for m in models for entry in m["classes"]]
     barred = any(len(model["classes"]) <= _BARS for model in models)
     values = averages(results, entries) if barred else "value"
+    through = "the classes with training images" if quantity == FREQUENCY else "the classes"
     return (
         f"Across: {_said(quantity)[1]}. A dot is a class: {values}; signed error is confidence − "
-        "frequency, so above 0 it is over-confident. Line: least squares over the classes, with "
-        f"its 95 % band. Each panel has its own vertical scale. {trend_said(models, quantity)}"
+        f"frequency, so above 0 it is over-confident. Line: least squares over {through}, with its "
+        "95 % band; r with its 95 % interval. Each panel has its own vertical scale. "
+        f"{trend_said(models, quantity)}"
     )
 
 
-def trend_said(models: list[Model], quantity: str) -> str:
+def trend_said(models: Sequence[Model], quantity: str) -> str:
     """Which way the error goes with the quantity in each model, as the interval of r decides."""
-    ways: dict[str, list[str]] = {"more": [], "less": [], "neither more nor less": []}
+    ways: dict[str, list[str]] = {_MORE: [], _LESS: [], _UNCLEAR: []}
     for model in models:
         r = model["associations"][quantity]["fit"]["pearson"]
         if r["low"] is None:
             continue
-        way = "more" if r["low"] > 0 else "less" if r["high"] < 0 else "neither more nor less"
+        way = _MORE if r["low"] > 0 else _LESS if r["high"] < 0 else _UNCLEAR
         ways[way].append(as_said(short(model["label"], _NAME)))
-    said = [f"{way} over-confident in {', '.join(names)}" for way, names in ways.items() if names]
-    if not said:
-        return ""
-    return f"With {_said(quantity)[2]} classes are, as far as the interval of r says: " + (
-        "; ".join(said) + "."
-    )
+    said = [f"{way} in {', '.join(names)}" for way, names in ways.items() if names]
+    return f"With {_said(quantity)[2]}: {'; '.join(said)}." if said else ""
 
 
 def _title(model: Model, quantity: str) -> str:
     """The model, and what the line says."""
     fit = model["associations"][quantity]["fit"]
     r = fit["pearson"]
-    if r["value"] is None:
+    if fit["slope"] is None:
         said = "no line: values alike"
+    elif r["value"] is None:
+        said = "no r: errors alike"
     elif r["low"] is None:
         said = f"r = {number(r['value'], '.2f')}"
     else:
         low, high = (number(r[end], ".2f") for end in ("low", "high"))
         said = f"r = {number(r['value'], '.2f')} [{low}, {high}]"
-    return f"{as_said(short(model['label'], _TITLE))}\n{said}"
+    return f"{as_said(fitted(model['label'], _TITLE_INCHES, _TITLE_SIZE))}\n{said}"
 
 
-def _draw_keys(figure: Figure, models: list[Model]) -> None:
+def _draw_keys(figure: Figure, models: Sequence[Model]) -> None:
     met = dict.fromkeys(entry["group"] for model in models for entry in model["classes"])
     groups = [g for g in GROUPS if g in met] + [g for g in met if g not in GROUPS]
     keys = [
@@ -255,7 +252,7 @@ def _placed(model: Model, quantity: str) -> list[tuple[float, Mapping[str, Any]]
     centre, width = _strip(found)
     placed = []
     for i, (x, entry) in enumerate(zip(found, model["classes"], strict=True)):
-        if not defined(entry["metrics"]["signed_error"]["value"]):
+        if not defined(entry["metrics"][SIGNED]["value"]):
             continue
         if x is not None:
             placed.append((x, entry))
@@ -268,14 +265,14 @@ def _placed(model: Model, quantity: str) -> list[tuple[float, Mapping[str, Any]]
 def _strip(found: list[float | None]) -> tuple[float, float]:
     """Centre and width of the place of classes without training images, left of the others."""
     there = [x for x in found if x is not None] or [1.0]
-    width = 0.22 * max(max(there) - min(there), 0.5)
+    width = 0.25 * max(max(there) - min(there), 0.5)
     return min(there) - width, width
 
 
 def _draw_dots(ax: Axes, model: Model, rows: list[tuple[float, Mapping[str, Any]]]) -> None:
     bars = len(model["classes"]) <= _BARS
     for group in dict.fromkeys(entry["group"] for _, entry in rows):
-        own = [(x, e["metrics"]["signed_error"]) for x, e in rows if e["group"] == group]
+        own = [(x, e["metrics"][SIGNED]) for x, e in rows if e["group"] == group]
         colour = group_colour(group)
         ends = [(x, *found) for x, e in own if bars and (found := interval(e)) is not None]
         if ends:
@@ -313,9 +310,10 @@ def _set_frequency_axis(
     there = [x for x in found if x is not None]
     ticks = _round_counts(min(there), max(there)) if there else []
     places, names = [log10(n) for n in ticks], [f"{n:g}" for n in ticks]
-    if len(rows) > len(there):
-        centre, width = _strip(found)
-        places, names = [centre, *places], ["new / 0", *names]
+    centre, width = _strip(found)
+    without = {entry["group"] for x, entry in rows if x < centre + width / 2}
+    if without:
+        places, names = [centre, *places], ["new" if without == {"new"} else "new, 0", *names]
         ax.axvline(centre + width / 2, color=MUTED, linewidth=0.6, linestyle=":")
     ax.set_xticks(places, names)
 
@@ -333,8 +331,6 @@ def _round_counts(low: float, high: float) -> list[float]:
 
 def _farthest(rows: list[tuple[float, Mapping[str, Any]]]) -> list[tuple[float, float, str]]:
     """The classes of the highest and the lowest errors, to be named."""
-    ranked = sorted(
-        (entry["metrics"]["signed_error"]["value"], x, entry["name"]) for x, entry in rows
-    )
+    ranked = sorted((entry["metrics"][SIGNED]["value"], x, entry["name"]) for x, entry in rows)
     ends = {i: ranked[i] for k in range(min(NAMED, len(ranked))) for i in (len(ranked) - 1 - k, k)}
     return [(x, error, name) for error, x, name in ends.values()]

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ccr_diag.figures.style import ALL, MUTED, Look, as_said, group_label, note, number
+from ccr_diag.figures.style import ALL, MUTED, Look, as_said, group_label, number
 
 Dashes = Literal["-", "--", "-.", ":"] | tuple[float, Sequence[float]]
 
@@ -19,7 +19,6 @@ _GROUP_DASHES: dict[str, Dashes] = {"base": "-", ALL: "-", "new": "--", "head": 
 _FEW = 6  # values that are all named on the axis
 _LEGEND_LETTERS = 130  # in a line of the page's legend
 _HANDLE_LETTERS = 8  # that a handle of it is wide
-_NOTE_LETTERS = 145  # in a line of the page's note
 _NAMED = 5  # missing runs that are named
 
 
@@ -95,7 +94,11 @@ class Curve:
 def group_handles(groups: Sequence[str]) -> list[Line2D]:
     """What tells groups apart; nothing of a single one."""
     look = Look(MUTED, "o")
-    handles = [Curve(look, dashes_of(group), group).handle(group_label(group)) for group in groups]
+    handles = [
+        # Without markers, which would hide what tells their dashes apart.
+        Curve(look, dashes_of(group), group).handle(group_label(group), level=True)
+        for group in groups
+    ]
     return handles * (len(groups) > 1)
 
 
@@ -154,9 +157,9 @@ def legend_above(figure: Figure, handles: Sequence[Line2D]) -> None:
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, handlelength=2.6)
 
 
-def wrapped_note(figure: Figure, text: str) -> None:
-    """A note of several lines, if need be, under a page."""
-    note(figure, as_said(textwrap.fill(text, _NOTE_LETTERS)))
+def splits_said(splits: Sequence[int]) -> str:
+    """“split 3” or “splits 2, 3”."""
+    return f"split{'s' * (len(splits) > 1)} {', '.join(map(str, splits))}"
 
 
 def missing_said(missing: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 The four are those of ``ccr_diag.covariance``. Without regularizer there is none: a level line.
 """
 
-import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -19,20 +18,23 @@ from ccr_diag.figures.curves import (
     missing_said,
     points_said,
     set_number_axis,
+    splits_said,
     with_gaps,
-    wrapped_note,
 )
-from ccr_diag.figures.frequency import SIGNED
 from ccr_diag.figures.metric_names import LABELS
+from ccr_diag.figures.paging import file_words
 from ccr_diag.figures.picture import Picture
+from ccr_diag.figures.signed_axis import SIGNED
 from ccr_diag.figures.style import (
     ESTIMATOR_LOOKS,
     LOOKS,
     MUTED,
     PAGE_INCHES,
     Look,
+    as_said,
     new_axes,
     new_figure,
+    note,
     number,
     style,
 )
@@ -141,8 +143,7 @@ def estimator_pictures(frame: pd.DataFrame) -> list[Picture]:
         several = [f"{name} {value}" for name, value in named if runs[name].nunique() > 1]
         if several and ccr["lambda"].nunique() < 2:  # a curve over what varies says more
             continue
-        words = re.sub(r"[^a-z0-9]+", "_", "_".join(["estimators", *several]).lower())
-        pictures.append(_page(words, part))
+        pictures.append(_page(file_words("_".join(["estimators", *several])), part))
     return pictures
 
 
@@ -195,7 +196,7 @@ def _page(name: str, runs: pd.DataFrame) -> Picture:
                 if i == 0:
                     ax.set_title("no bias" if rule == "none" else f"{rule} bias")
         legend_above(figure, _handles(runs, panels))
-        wrapped_note(figure, _said(runs, ccr))
+        note(figure, as_said(_said(runs, ccr)))
     return Picture(name, figure, pd.concat(tables, ignore_index=True))
 
 
@@ -233,7 +234,7 @@ def _missing(ccr: pd.DataFrame) -> list[str]:
             for value in sorted(ccr["lambda"].unique()):
                 lacking = sorted(splits - have.get((name, rule, value), set()))
                 if lacking:
-                    which = f", split {', '.join(map(str, lacking))}"
+                    which = f", {splits_said(lacking)}"
                     found.append(
                         f"{name} at λ {number(value, 'g')}, {rule} bias"
                         f"{which if len(lacking) < len(splits) else ''}"

@@ -18,14 +18,11 @@ from ccr_diag.associations import FREQUENCY
 from ccr_diag.data.groups import GROUPS
 from ccr_diag.figures.class_scatter import scatter_pages
 from ccr_diag.figures.metric_names import LABELS
-from ccr_diag.figures.panel_page import wrapped_note
 from ccr_diag.figures.picture import Picture
+from ccr_diag.figures.signed_axis import SIGNED, draw_sides
 from ccr_diag.figures.style import (
     ALL,
-    MUTED,
-    OVER_COLOUR,
     PAGE_INCHES,
-    UNDER_COLOUR,
     Entry,
     Look,
     as_said,
@@ -47,10 +44,9 @@ from ccr_diag.figures.style import (
 from ccr_diag.metrics.presets import preset
 from ccr_diag.results import Results
 
-SIGNED = "signed_error"
 _ERRORS = ("ece_positive", "ece_decision")
 _SIDES_INCHES = 0.55  # width of the names of the sides, beside the axes
-_ENLARGED = 1 / 3  # worth a column of its own: half of the models lie in this share of the axis
+_ENLARGED = 1 / 5  # worth a column of its own: half of the models lie in this share of the axis
 _ROOM = 1.15  # of an axis, above its marks
 _LETTERS = 60  # of the groups' names side by side in the width of a page; more stand aslant
 _LINE = 125  # letters of the legend in a line of the page
@@ -109,7 +105,7 @@ def draw_frequency(
         step = 0.76 / len(models)
         for i, model in enumerate(models):
             shift = (i - (len(models) - 1) / 2) * step
-            _draw_model(ax, model, groups, metric, shift, looks[model["name"]])
+            _draw_model(ax, model, groups, metric, shift, looks[model["name"]], end)
         for edge in range(1, len(groups)):
             ax.axvline(edge - 0.5, color="#E3E3E3", linewidth=0.6, zorder=0)
         names = [as_said(group_label(group)) for group in groups]
@@ -202,7 +198,7 @@ def frequency_page(results: Results, metrics: Sequence[str] | None = None) -> Fi
         figure.legend(handles, labels, loc="outside upper center", ncols=wide, handletextpad=0.4)
         entries = [e for name in metrics for _, e in _entries(results, groups, name)]
         said = f"Points: {averages(results, entries)}.{_beside(entries)} {_defined_by(results)}"
-        note(figure, wrapped_note(said, PAGE_INCHES))
+        note(figure, said)
     return figure
 
 
@@ -227,7 +223,13 @@ def frequency_pictures(results: Results) -> list[Picture]:
 
 
 def _draw_model(
-    ax: Axes, model: dict[str, Any], groups: list[str], metric: str, shift: float, look: Look
+    ax: Axes,
+    model: dict[str, Any],
+    groups: list[str],
+    metric: str,
+    shift: float,
+    look: Look,
+    end: float | None,
 ) -> None:
     label = as_said(model["label"])
     for position, group in enumerate(groups):
@@ -237,6 +239,9 @@ def _draw_model(
         ends = interval(entry)
         if ends is not None:
             ax.vlines(position + shift, *ends, color=look.colour, linewidth=1.0, zorder=2)
+        if end is not None and abs(entry["value"]) > end:
+            ax.update_datalim([(0.0, entry["value"])], updatex=False)  # so the axis reaches its end
+            continue
         (point,) = ax.plot(
             [position + shift],
             [entry["value"]],
@@ -246,6 +251,7 @@ def _draw_model(
             markersize=4.5,
             markeredgewidth=0,
             zorder=2.5,
+            clip_on=False,  # a point on the edge shows whole
             label=label,
         )
         point.set_gid(f"{model['name']}/{group}")
@@ -328,12 +334,5 @@ def _set_signed_axis(ax: Axes, end: float | None) -> None:
     low, high = ax.get_ylim()
     if end is not None:
         low, high = max(low, -end), min(high, end)
-    low, high = min(low, -0.15 * high), max(high, -0.15 * low)
     ax.set_ylim(low, high)
-    ax.yaxis.set_major_locator(MaxNLocator(5))
-    ax.axhline(0.0, color=MUTED, linewidth=0.8, zorder=1)
-    ax.axhspan(0.0, high, color=OVER_COLOUR, alpha=0.16, linewidth=0, zorder=0)
-    ax.axhspan(low, 0.0, color=UNDER_COLOUR, alpha=0.2, linewidth=0, zorder=0)
-    # Outside the axes on the right, so that no point is covered.
-    for edge, va, text in ((1.0, "top", "over-\nconfident"), (0.0, "bottom", "under-\nconfident")):
-        ax.text(1.01, edge, text, transform=ax.transAxes, ha="left", va=va, fontsize=7, color=MUTED)
+    draw_sides(ax)

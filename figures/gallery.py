@@ -1,5 +1,6 @@
 """Numbers → all pictures that they hold anything for → files, each figure beside its tidy table."""
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from ccr_diag.figures.geometry import geometry_pictures
 from ccr_diag.figures.modality_gap import modality_gap_pictures
 from ccr_diag.figures.neighbours import neighbour_pictures
 from ccr_diag.figures.picture import Picture
-from ccr_diag.figures.predicted_correlation import correlation_pictures
+from ccr_diag.figures.predicted_correlation import predicted_correlation_pictures
 from ccr_diag.figures.reliability import reliability_pictures
 from ccr_diag.figures.robustness import robustness_pictures
 from ccr_diag.figures.similarity import similarity_pictures
@@ -77,7 +78,7 @@ _OF_RESULTS = (
 _OF_CLASSES = (_Kind("reliability_classes", class_reliability_pictures, _ERRORS),)
 _OF_PAIRS = (
     _Kind("text_similarity", similarity_pictures, _PAIRS),
-    _Kind("predicted_correlation", correlation_pictures, _PAIRS),
+    _Kind("predicted_correlation", predicted_correlation_pictures, _PAIRS),
 )
 _OF_SWEEPS = (
     _Kind("robustness", robustness_pictures, "it needs a setting of numbers with several values"),
@@ -100,16 +101,17 @@ def pictures_of_results(
         results: a parsed results file.
         matrices: model → what belongs to pairs of classes; may lack any.
         left_out: told of figures that it holds no numbers for, and of groups without classes.
-        class_pages: of the diagrams of each class, for each model; None for all.
+        class_pages: of the diagrams of each class, for each model; 0 for none, None for all.
 
     Raises:
         BadData: it contradicts itself.
     """
     for group in groups_missing(results):
         left_out(f"group {group} (it has no classes)")
+    of_classes = () if class_pages == 0 else _OF_CLASSES
     return [
         *_drawn(_OF_RESULTS, left_out, results),
-        *_drawn(_OF_CLASSES, left_out, results, class_pages),
+        *_drawn(of_classes, left_out, results, class_pages),
         *_drawn(_OF_PAIRS, left_out, results, matrices),
     ]
 
@@ -156,11 +158,12 @@ def pictures_of_training(curves: pd.DataFrame, left_out: LeftOut = silent) -> li
 def _drawn(kinds: Sequence[_Kind], left_out: LeftOut, *source: Any) -> list[Picture]:
     """The pictures of some modules, of what all of them draw."""
     pictures: list[Picture] = []
-    for kind in kinds:
-        found = kind.pictures(*source)
-        if not found:
-            left_out(f"{kind.name} ({kind.needs})")
-        pictures += found
+    with _uncollected():
+        for kind in kinds:
+            found = kind.pictures(*source)
+            if not found:
+                left_out(f"{kind.name} ({kind.needs})")
+            pictures += found
     return pictures
 
 
@@ -204,7 +207,7 @@ def write_pictures(
     written: list[Path] = []
     for i, picture in enumerate(_named_apart(pictures)):
         path = folder / picture.name
-        with style(), any_script(picture.figure), _laid_out(picture.figure):
+        with _uncollected(), style(), any_script(picture.figure), _laid_out(picture.figure):
             for ending in dict.fromkeys(formats):
                 written.append(_write_figure(picture.figure, _with_ending(path, ending)))
         written.append(_write_table(picture.table, _with_ending(path, "csv")))
@@ -217,13 +220,30 @@ def _with_ending(path: Path, ending: str) -> Path:
 
 
 @contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for garbage meanwhile: figures make much and leave little, and it takes a fifth."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+@contextmanager
 def _laid_out(figure: Figure) -> Iterator[None]:
     """Lay a figure out once for all formats, whichever they are."""
     engine = figure.get_layout_engine()
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    yield
-    figure.set_layout_engine(engine)
+    if engine is None:
+        yield
+        return
+    engine.execute(figure)
+    figure.set_layout_engine(None)  # "none" would still draw all once more before each format
+    try:
+        yield
+    finally:
+        figure.set_layout_engine(engine)
 
 
 def _write_figure(figure: Figure, path: Path) -> Path:

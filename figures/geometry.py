@@ -11,7 +11,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ccr_diag.errors import BadConfig, BadData
-from ccr_diag.figures.panel_page import wrapped_note
 from ccr_diag.figures.picture import Picture
 from ccr_diag.figures.style import (
     PAGE_INCHES,
@@ -108,7 +107,7 @@ def geometry_pictures(results: Results) -> list[Picture]:
             f"Small dots: one a class{', first split' if several else ''}."
             f"{left_out(results, models)}"
         )
-        note(figure, wrapped_note(text, PAGE_INCHES))
+        note(figure, text)
     return [Picture("text_geometry", figure, geometry_table(results))]
 
 

@@ -22,7 +22,7 @@ from ccr_diag.figures.gap_points import (
     modality_gap_table,
     texts_of,
 )
-from ccr_diag.figures.panel_page import wrapped_note
+from ccr_diag.figures.paging import page_names, pages
 from ccr_diag.figures.picture import Picture
 from ccr_diag.figures.style import (
     IMAGE_COLOUR,
@@ -43,8 +43,6 @@ from ccr_diag.figures.text_spaces import (
     chosen,
     joined_label,
     left_out,
-    page_names,
-    pages,
     panel_title,
     same_texts,
     with_texts,
@@ -134,8 +132,11 @@ def modality_gap_pictures(results: Results) -> list[Picture]:
         parts = pages(spaces, PANELS)
         for part, file in zip(parts, page_names(name, len(parts)), strict=True):
             figure = _page(results, part, join, keys, says)
-            drawn = table["model"].isin([same[0]["name"] for same in part])
-            found.append(Picture(file, figure, table[drawn | (table["model"] == "")]))
+            shown = table["model"].isin(["", *(same[0]["name"] for same in part)])
+            if join is _draw_moves and start is not None:
+                shown &= table["mark"].isin(["image", "class text", "gap"])
+                shown |= (table["model"] == start["name"]) & (table["mark"] == "class text")
+            found.append(Picture(file, figure, table[shown]))
     return found
 
 
@@ -175,7 +176,7 @@ def _page(
             handletextpad=0.3,
             columnspacing=1.0,
         )
-        note(figure, wrapped_note(_note(results, says), width))
+        note(figure, _note(results, says))
     return figure
 
 
@@ -184,10 +185,16 @@ def _note(results: Results, says: str) -> str:
     gaps = [gap_of(model) for model in with_texts(results)]
     return (
         "Axes: first two singular vectors of the uncentred zero-shot features."
-        f"{' Points: first split.' if several else ''} "
+        f"{' Points: first split.' if several else ''}{_images_said(results)} "
         f"Gap ‖mean image − mean text‖₂, in all dimensions: {averages(results, gaps)}."
         f"{says}{left_out(results, with_texts(results))}"
     )
+
+
+def _images_said(results: Results) -> str:
+    """Which images are drawn; nothing where all of them are."""
+    drawn, n = len(images_of(results)), results["models"][0]["n_images"]
+    return f" Images: the first {drawn:,} of {n:,}." if drawn < n else ""
 
 
 def _draw_texts(ax: Axes, model: Model, look: Look, label: str) -> None:

@@ -1,4 +1,4 @@
-"""Classes whose neighbours in the text space changed most: a figure of lists for each tuned space.
+"""Classes whose neighbours in the text space changed most: lists for each tuned space.
 
 Who the neighbours are, before and after, and which classes moved most comes from the results file.
 """
@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ccr_diag.figures.class_names import fitted
-from ccr_diag.figures.panel_page import wrapped_note
+from ccr_diag.figures.paging import page_names
 from ccr_diag.figures.picture import Picture
 from ccr_diag.figures.style import (
     MUTED,
@@ -21,40 +22,36 @@ from ccr_diag.figures.style import (
     new_figure,
     note,
     number,
-    results_looks,
     style,
 )
 from ccr_diag.figures.text_spaces import (
     Model,
     geometry_of,
-    joined_label,
     left_out,
-    page_names,
+    panel_title,
     same_texts,
     with_texts,
     zero_shot_of,
 )
 from ccr_diag.results import Results
 
-CLASS, GROUP, PRESERVED, LISTS, NAMES = 0.0, 0.21, 0.3, 0.36, 0.45  # left edges, of the width
+CLASS, GROUP, PRESERVED, LISTS, NAMES = 0.0, 0.17, 0.24, 0.295, 0.37  # left edges, of the width
 GAP_INCHES = 0.15  # between cells, and what the figure takes of its page on either side
 LINE_INCHES = 0.15
+LINES = 56  # on a page
 POINTS = 7.0
 
 
-def draw_neighbours(
-    moved: Sequence[dict[str, Any]], k: int, ax: Axes | None = None, *, colour: str = "black"
-) -> Axes:
+def draw_neighbours(moved: Sequence[dict[str, Any]], k: int, ax: Axes | None = None) -> Axes:
     """A table of two lines a class: its neighbours in zero-shot, and below those after tuning.
 
-    Neighbours that stayed are muted; those that left and those that came stand out.
+    Neighbours that stayed are muted, those that left are black, and those that came bold.
 
     Args:
         moved: classes with ``name``, ``group``, ``NP``, ``neighbours_zero_shot`` and
             ``neighbours``, nearest first.
         k: number of neighbours.
         ax: where to write; a new figure when left out.
-        colour: of the neighbours that came.
 
     Returns:
         The axes; class i has its lines at 2 i and 2 i + 1 from the top.
@@ -69,34 +66,64 @@ def draw_neighbours(
         for x, heading in zip((CLASS, GROUP, PRESERVED, LISTS), headings, strict=True):
             ax.text(x, -1, heading, fontsize=POINTS, color=MUTED, va="center")
         for i, of in enumerate(moved):
-            _draw_class(ax, of, 2 * i, colour)
+            _draw_class(ax, of, 2 * i)
     return ax
 
 
 def neighbour_pictures(results: Results) -> list[Picture]:
-    """``neighbour_changes``, a figure a tuned text space; none where nothing was tuned.
+    """``neighbour_changes``: the lists of every tuned text space, as many as a page holds.
 
     Args:
         results: a parsed results file.
+
+    Returns:
+        Numbered where one page does not hold all; none where nothing was tuned.
     """
-    tuned = [same for same in _tuned(results) if _moved(same[0])]
-    table, looks = neighbour_table(results), results_looks(results)
+    table = neighbour_table(results)
+    parts = _pages([same for same in _tuned(results) if _moved(same[0])])
     found = []
-    for same, file in zip(tuned, page_names("neighbour_changes", len(tuned)), strict=True):
-        model, moved = same[0], _moved(same[0])
-        with style():
-            figure = new_figure(PAGE_INCHES, LINE_INCHES * (2 * len(moved) + 4) + 0.35)
-            ax = figure.subplots()
-            draw_neighbours(moved, _text(model)["k"], ax, colour=looks[model["name"]].colour)
-            ax.set_title(joined_label(same), loc="left")
-            text = (
-                "Classes whose lists changed, most first (by rank-biased overlap); first split; "
-                "nearest neighbours first. Muted: in both lists."
-                f"{left_out(results, with_texts(results))}"
-            )
-            note(figure, wrapped_note(text, PAGE_INCHES))
-        found.append(Picture(file, figure, table[table["model"] == model["name"]]))
+    for part, file in zip(parts, page_names("neighbour_changes", len(parts)), strict=True):
+        drawn = table["model"].isin([same[0]["name"] for same in part])
+        found.append(Picture(file, _page(results, part), table[drawn]))
     return found
+
+
+def _pages(spaces: Sequence[list[Model]]) -> list[list[list[Model]]]:
+    """Text spaces in their order, on pages of at most ``LINES`` lines."""
+    parts: list[list[list[Model]]] = []
+    left = 0
+    for same in spaces:
+        lines = _lines(same)
+        if lines > left:
+            parts.append([])
+            left = LINES
+        parts[-1].append(same)
+        left -= lines
+    return parts
+
+
+def _lines(same: list[Model]) -> int:
+    """Two a class, below a heading and the names of the models."""
+    return 2 * len(_moved(same[0])) + 2 + len(same)
+
+
+def _page(results: Results, spaces: Sequence[list[Model]]) -> Figure:
+    """The lists of some text spaces, one below the other."""
+    # The names of the models stand outside of the axes, whose lines so are equally high.
+    inside = [_lines(same) - len(same) for same in spaces]
+    with style():
+        figure: Figure = new_figure(PAGE_INCHES, LINE_INCHES * sum(map(_lines, spaces)) + 0.5)
+        grid = figure.subplots(len(spaces), squeeze=False, height_ratios=inside)
+        for ax, same in zip(grid.flat, spaces, strict=True):
+            draw_neighbours(_moved(same[0]), _text(same[0])["k"], ax)
+            ax.set_title(panel_title(same, PAGE_INCHES - GAP_INCHES), loc="left")
+        text = (
+            "Classes whose lists changed, most first (by rank-biased overlap); first split; "
+            "nearest neighbours first. Muted: in both lists; bold: came with tuning."
+            f"{left_out(results, with_texts(results))}"
+        )
+        note(figure, text)
+    return figure
 
 
 def neighbour_table(results: Results) -> pd.DataFrame:
@@ -130,7 +157,7 @@ def neighbour_table(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "neighbours_zero_shot", "neighbours"])
 
 
-def _draw_class(ax: Axes, of: dict[str, Any], top: int, colour: str) -> None:
+def _draw_class(ax: Axes, of: dict[str, Any], top: int) -> None:
     name = as_said(
         fitted(of["name"], PAGE_INCHES * (GROUP - CLASS) - GAP_INCHES, POINTS, bold=True)
     )
@@ -147,28 +174,30 @@ def _draw_class(ax: Axes, of: dict[str, Any], top: int, colour: str) -> None:
         ax.text(GROUP, top, as_said(group_label(of["group"])), fontsize=POINTS, va="center")
     ax.text(PRESERVED, top, number(of["NP"], ".2f"), fontsize=POINTS, va="center")
     lists = (
-        ("zero-shot", of["neighbours_zero_shot"], of["neighbours"], "black"),
-        ("tuned", of["neighbours"], of["neighbours_zero_shot"], colour),
+        ("zero-shot", of["neighbours_zero_shot"], of["neighbours"], False),
+        ("tuned", of["neighbours"], of["neighbours_zero_shot"], True),
     )
-    for line, (label, names, others, own) in enumerate(lists, start=top):
+    for line, (label, names, others, bold) in enumerate(lists, start=top):
         ax.text(LISTS, line, label, fontsize=POINTS - 0.5, color=MUTED, va="center")
-        _draw_names(ax, line, names, others, own)
+        _draw_names(ax, line, names, others, bold)
     ax.axhline(top + 1.5, color=MUTED, linewidth=0.3, alpha=0.5)
 
 
 def _draw_names(
-    ax: Axes, line: int, names: Sequence[str], others: Sequence[str], colour: str
+    ax: Axes, line: int, names: Sequence[str], others: Sequence[str], bold: bool
 ) -> None:
     """One list; each name in a column of its own, so that both lists stand below one another."""
     wide = (1 - NAMES) / len(names)
     for i, name in enumerate(names):
+        stayed = name in others
+        heavy = bold and not stayed
         ax.text(
             NAMES + i * wide,
             line,
-            as_said(fitted(name, PAGE_INCHES * wide - GAP_INCHES, POINTS)),
+            as_said(fitted(name, PAGE_INCHES * wide - GAP_INCHES, POINTS, bold=heavy)),
             fontsize=POINTS,
-            color=MUTED if name in others else colour,
-            alpha=0.85 if name in others else 1.0,
+            color=MUTED if stayed else "black",
+            weight="bold" if heavy else "normal",
             va="center",
         )
 

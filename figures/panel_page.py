@@ -4,7 +4,6 @@ Where every size is known beforehand, plain arithmetic keeps panels square and a
 many times faster than a layout that is solved for.
 """
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ LEFT, RIGHT = 0.55, 0.1  # inches beside the panels; the left ones hold the name
 TICKS, AXIS_NAME = 0.18, 0.17  # inches below panels that have them
 TITLE_LINE = 0.117  # inches from one line above a panel to the next
 _HEADING_SIZE, _HEADING_LETTER = 8.5, 0.085  # points; inches of a letter
-_NOTE_LINE, _NOTE_LETTERS = 0.125, 20  # inches from line to line; letters in an inch
+_NOTE_LINE = 0.125  # inches from line to line
 _KEY_LINE, _KEY_INCHES = 0.155, 1.6  # height and width of one key
 
 
@@ -121,11 +120,6 @@ def draw_keys(figure: Figure, handles: Sequence[Artist]) -> None:
 
 def _key_columns(width: float) -> int:
     return int(width / _KEY_INCHES)
-
-
-def wrapped_note(text: str, width: float) -> str:
-    """A note in lines that fit a page of this width (inches)."""
-    return textwrap.fill(text, int(_NOTE_LETTERS * width))
 
 
 def note_height(text: str) -> float:

@@ -43,7 +43,6 @@ def label_points(ax: Axes, names: Sequence[tuple[float, float, str]]) -> list[An
         What was written.
     """
     dots, paths = _dots(ax), _paths(ax)
-    drawn = np.concatenate([dots, paths])
     taken: list[Bbox] = []
     written = []
     for x, y, name in names:
@@ -53,8 +52,7 @@ def label_points(ax: Axes, names: Sequence[tuple[float, float, str]]) -> list[An
         )  # fmt: skip
         text.set_in_layout(False)
         point = ax.transData.transform((x, y))
-        # Better a name across a bar than none.
-        box = _settle(text, ax, drawn, point, taken) or _settle(text, ax, dots, point, taken)
+        box = _settle(text, ax, dots, paths, point, taken)
         if box is None:
             text.remove()
             continue
@@ -89,21 +87,30 @@ def _along(path: Pixels) -> Pixels:
 
 
 def _settle(
-    text: Annotation, ax: Axes, marks: Pixels, point: Pixels, taken: list[Bbox]
+    text: Annotation, ax: Axes, dots: Pixels, paths: Pixels, point: Pixels, taken: list[Bbox]
 ) -> Bbox | None:
-    """Move a name to its first free place; what it covers there, None if there is none."""
+    """Move a name to the free place that hides least of bars and lines, the first of several.
+
+    Returns:
+        What the name covers there; None if there is no place.
+    """
     per_point = ax.figure.dpi / 72
     size = np.array(text.get_window_extent().size)
+    room = size / 2 + _MARK * per_point
+    found = []
     for x, y, ha, va in _PLACES:
         corner = point + np.array([x, y]) * per_point - size * np.array([_SHARES[ha], _SHARES[va]])
         box = Bbox([corner, corner + size])
         whole = Bbox.union([box, Bbox([point, point])])
         inside = ax.bbox.contains(*corner) and ax.bbox.contains(*(corner + size))
-        hit = np.abs(marks - corner - size / 2) < size / 2 + _MARK * per_point
-        if inside and not hit.all(axis=1).any() and not any(map(whole.overlaps, taken)):
-            text.set(position=(x, y), ha=ha, va=va)
-            return box
-    return None
+        dot, path = ((np.abs(xy - corner - size / 2) < room).all(axis=1) for xy in (dots, paths))
+        if inside and not dot.any() and not any(map(whole.overlaps, taken)):
+            found.append((path.sum(), {"position": (x, y), "ha": ha, "va": va}, box))
+    if not found:
+        return None
+    _, place, box = min(found, key=lambda one: one[0])
+    text.set(**place)
+    return box
 
 
 def _lead(text: Annotation, ax: Axes) -> None:

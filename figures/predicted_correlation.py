@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from ccr_diag.class_matrices import Agreement, ClassMatrices, Square, agreement
 from ccr_diag.errors import BadData
-from ccr_diag.figures.panel_page import wrapped_note
+from ccr_diag.figures.paging import page_names, pages
 from ccr_diag.figures.picture import Picture
 from ccr_diag.figures.style import (
     COLUMN_INCHES,
@@ -33,14 +33,12 @@ from ccr_diag.figures.text_spaces import (
     Model,
     check_classes,
     left_out,
-    page_names,
-    pages,
     panel_title,
     zero_shot_of,
 )
 from ccr_diag.results import Results
 
-PANELS = 6  # on a page
+PANELS = 9  # on a page
 HEXAGONS = 32  # from the left to the right end of a panel
 ENDS = (-1.0, 1.0)  # of both axes: what a correlation may be
 DENSITY = "cividis"
@@ -91,8 +89,10 @@ def draw_predicted_correlation(
     return ax
 
 
-def correlation_pictures(results: Results, matrices: Mapping[str, ClassMatrices]) -> list[Picture]:
-    """A panel a model, six a page, zero-shot among them; one scale of colours.
+def predicted_correlation_pictures(
+    results: Results, matrices: Mapping[str, ClassMatrices]
+) -> list[Picture]:
+    """A panel a model, nine a page, zero-shot among them; one scale of colours.
 
     Args:
         results: a parsed results file.
@@ -147,7 +147,8 @@ def _page(panels: Sequence[_Panel]) -> tuple[Figure, list[PolyCollection]]:
     drawn = []
     with style():
         lines = 3 if any(panel.agreement.dead for panel in panels) else 2  # of the titles
-        figure = new_figure(width, rows * (width / columns + 0.14 * lines) + 1.05)
+        ragged = 0.35 * (rows > 1 and len(panels) % columns > 0)  # labels above an empty cell
+        figure = new_figure(width, rows * (width / columns + 0.14 * lines) + 1.25 + ragged)
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for i, ax in enumerate(axes.flat):
             if i >= len(panels):
@@ -181,7 +182,7 @@ def _finish(
             "Dashed: equal, as CCR would have it. r: Pearson's over pairs; RMS: root mean square "
             f"difference.{missing}"
         )
-        note(figure, wrapped_note(text, figure.get_figwidth()))
+        note(figure, text)
 
 
 def _said(found: Agreement) -> str:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ccr_diag.figures.frequency import SIGNED
+from ccr_diag.figures.paging import pages
 from ccr_diag.figures.panel_page import (
     AXIS_NAME,
     TICKS,
@@ -30,7 +30,6 @@ from ccr_diag.figures.panel_page import (
     page_width,
     place,
     widest_panel,
-    wrapped_note,
 )
 from ccr_diag.figures.picture import Picture
 from ccr_diag.figures.reliability_diagram import (
@@ -47,6 +46,7 @@ from ccr_diag.figures.reliability_marks import (
     count_keys,
     filled,
 )
+from ccr_diag.figures.signed_axis import SIGNED
 from ccr_diag.figures.style import (
     ALL,
     OVER_COLOUR,
@@ -61,8 +61,8 @@ from ccr_diag.figures.style import (
     pool_of,
     results_looks,
     style,
+    wrapped_note,
 )
-from ccr_diag.figures.text_spaces import pages
 from ccr_diag.results import Results
 
 MODELS_PER_PAGE, PANELS_ACROSS = 4, 5

@@ -118,7 +118,9 @@ def draw_log_reliability(
         decades = round(-log10(start))
         step = -(-decades // (_MOST_TICKS - 1))
         for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(FixedLocator([10.0**-i for i in range(0, decades + 1, step)]))
+            # None at the start: it would run into the 1 of the panel before.
+            powers = range(0, max(decades, 2), step)
+            axis.set_major_locator(FixedLocator([10.0**-i for i in powers]))
             axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(_small)
         draw_diagonal(ax, start)

@@ -3,7 +3,6 @@
 The means over splits and their 95 % intervals come ready from ``sweep_table``.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
@@ -20,21 +19,24 @@ from ccr_diag.figures.curves import (
     missing_said,
     points_said,
     set_number_axis,
+    splits_said,
     with_gaps,
-    wrapped_note,
 )
-from ccr_diag.figures.frequency import SIGNED
 from ccr_diag.figures.metric_names import LABELS
+from ccr_diag.figures.paging import file_words
 from ccr_diag.figures.picture import Picture
+from ccr_diag.figures.signed_axis import SIGNED
 from ccr_diag.figures.style import (
     ALL,
     ESTIMATOR_LOOKS,
     MUTED,
     PAGE_INCHES,
     Look,
+    as_said,
     model_looks,
     new_axes,
     new_figure,
+    note,
     style,
 )
 from ccr_diag.metrics.registry import METRICS
@@ -172,7 +174,7 @@ def robustness_page(frame: pd.DataFrame, setting: str) -> Figure:
             ax.set_xlabel("" if below else ax.get_xlabel())
         groups = tuple(dict.fromkeys(sum(panels.values(), ())))
         legend_above(figure, _handles(frame, setting, groups))
-        wrapped_note(figure, _said(frame, setting))
+        note(figure, as_said(_said(frame, setting)))
     return figure
 
 
@@ -215,7 +217,7 @@ def robustness_pictures(frame: pd.DataFrame) -> list[Picture]:
                 ]
                 pictures.append(
                     Picture(
-                        re.sub(r"[^a-z0-9]+", "_", words.lower()),
+                        file_words(words),
                         robustness_page(page, setting),
                         pd.concat(tables, ignore_index=True),
                     )
@@ -349,18 +351,14 @@ def _missing(frame: pd.DataFrame, setting: str) -> list[str]:
     for line, part in frame.groupby(labels(frame, setting), sort=False):
         if level[part.index].all():
             lacking = sorted(splits - set(part["split"]))
-            found += [f"{line}, {_splits_said(lacking)}"] * bool(lacking)
+            found += [f"{line}, {splits_said(lacking)}"] * bool(lacking)
             continue
         for value in values[part["regularizer"].iloc[-1]]:
             lacking = sorted(splits - set(part.loc[part[setting] == value, "split"]))
             if lacking:
-                of = "" if len(lacking) == len(splits) else f", {_splits_said(lacking)}"
+                of = "" if len(lacking) == len(splits) else f", {splits_said(lacking)}"
                 found.append(f"{line} at {setting_said(setting, value)}{of}")
     return found
-
-
-def _splits_said(splits: Sequence[int]) -> str:
-    return f"split{'s' * (len(splits) > 1)} {', '.join(map(str, splits))}"
 
 
 def _said(frame: pd.DataFrame, setting: str) -> str:

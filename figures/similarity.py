@@ -21,7 +21,7 @@ from scipy.spatial.distance import squareform
 from ccr_diag.class_matrices import ClassMatrices, Square
 from ccr_diag.data.groups import GROUPS
 from ccr_diag.figures.class_names import fitted
-from ccr_diag.figures.panel_page import wrapped_note
+from ccr_diag.figures.paging import page_names, pages
 from ccr_diag.figures.picture import Picture
 from ccr_diag.figures.style import (
     PAGE_INCHES,
@@ -39,8 +39,6 @@ from ccr_diag.figures.text_spaces import (
     check_classes,
     geometry_of,
     left_out,
-    page_names,
-    pages,
     panel_title,
     same_texts,
     with_texts,
@@ -111,8 +109,8 @@ def similarity_pictures(results: Results, matrices: Mapping[str, ClassMatrices])
 
     Returns:
         ``text_similarity`` and ``text_similarity_change``, six panels a page; for up to 96 classes
-        also each map alone with the names of all classes, ``text_similarity_named`` (zero-shot)
-        and ``text_similarity_change_named``. None where there are no matrices of zero-shot.
+        also ``text_similarity_named``, zero-shot's map with the names of all classes, which stand
+        in this order in every map. None where there are no matrices of zero-shot.
 
     Raises:
         BadData: matrices of other classes than the results.
@@ -122,16 +120,13 @@ def similarity_pictures(results: Results, matrices: Mapping[str, ClassMatrices])
         parts = pages(maps.spaces, PANELS)
         for part, file in zip(parts, page_names(maps.file, len(parts)), strict=True):
             found.append(Picture(file, _overview(maps, part), _table(maps, part)))
-        if len(maps.names) > NAMED:
-            continue
-        alone = maps.spaces if maps.colours == CHANGES else maps.spaces[:1]
-        names = page_names(f"{maps.file}_named", len(alone))
-        for space, file in zip(alone, names, strict=True):
-            found.append(Picture(file, _named(maps, space), _table(maps, [space])))
+        if maps.colours == COSINES and len(maps.names) <= NAMED:
+            start = maps.spaces[0]
+            found.append(Picture(f"{maps.file}_named", _named(maps, start), _table(maps, [start])))
     return found
 
 
-def class_order(cosines: Square) -> list[int]:
+def clustered_order(cosines: Square) -> list[int]:
     """Classes as the leaves of a hierarchical clustering: average linkage on 1 − cosine.
 
     Args:
@@ -168,7 +163,7 @@ def _maps(results: Results, matrices: Mapping[str, ClassMatrices]) -> list[_Maps
     for model in models:
         check_classes(model, matrices[model["name"]])
     before = matrices[start["name"]]
-    order = class_order(before.cosines)
+    order = clustered_order(before.cosines)
     of = np.ix_(order, order)
     same = sorted(same_texts(models), key=lambda models: start not in models)
     cosines = [_Space(s, matrices[s[0]["name"]].cosines[of]) for s in same]
@@ -274,7 +269,7 @@ def _finish(figure: Figure, axes: Sequence[Axes], maps: _Maps, says: str) -> Non
         "Classes in the order of a clustering of the zero-shot texts (average linkage on "
         f"1 − cosine); first split. {says}{maps.missing}"
     )
-    note(figure, wrapped_note(text, figure.get_figwidth()))
+    note(figure, text)
 
 
 def _grouped(maps: _Maps) -> list[str | None]:

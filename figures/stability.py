@@ -3,7 +3,6 @@
 Of a record of ``ccr_diag.stability``; the correlations and measures are defined there.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,14 +15,16 @@ from ccr_diag.figures.curves import (
     Dashes,
     legend_above,
     set_number_axis,
-    wrapped_note,
 )
+from ccr_diag.figures.paging import file_words
 from ccr_diag.figures.picture import Picture
 from ccr_diag.figures.style import (
     ESTIMATOR_LOOKS,
     PAGE_INCHES,
+    as_said,
     new_axes,
     new_figure,
+    note,
     style,
 )
 from ccr_diag.records import label
@@ -31,7 +32,7 @@ from ccr_diag.records import label
 Record = Mapping[str, Any]
 
 MEASURES = {
-    "error": "error of the batch’s correlation\n‖C_B − C‖ / ‖C‖",
+    "error": "error of the batch’s correlation\n$‖C_B − C‖ / ‖C‖$",
     "pearson": "pattern kept in the batch\nPearson’s r of entries",
     "pearson_pairs": "pattern of pairs kept\nr beyond each class’s own",
     "dead": "classes without evidence\nshare",
@@ -130,9 +131,8 @@ def stability_pictures(record: Record) -> list[Picture]:
     several = len(record["models"]) > 1
     pictures = []
     for i, model in enumerate(record["models"], start=1):
-        words = re.sub(r"[^a-z0-9]+", "_", model["name"].lower()).strip("_")[:60]
-        name = f"correlation_stability_{i}_{words}" if several else "correlation_stability"
-        pictures.append(_page(name.rstrip("_"), record, model))
+        which = f"_{i}_{file_words(model['name'])}" if several else ""
+        pictures.append(_page(f"correlation_stability{which}".rstrip("_"), record, model))
     return pictures
 
 
@@ -150,7 +150,7 @@ def _page(name: str, record: Record, model: Mapping[str, Any]) -> Picture:
             if key in there
         ]
         legend_above(figure, handles)
-        wrapped_note(figure, _said(record, model))
+        note(figure, as_said(_said(record, model)))
     return Picture(name, figure, pd.concat(tables, ignore_index=True))
 
 

@@ -9,19 +9,18 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from ccr_diag.data.groups import GROUPS
-from ccr_diag.figures.frequency import SIGNED, frequency_table, headline_errors
+from ccr_diag.figures.frequency import frequency_table, headline_errors
 from ccr_diag.figures.metric_names import LABELS
-from ccr_diag.figures.panel_page import wrapped_note
 from ccr_diag.figures.picture import Picture
+from ccr_diag.figures.signed_axis import SIGNED, draw_sides
 from ccr_diag.figures.style import (
     LOOKS,
     MUTED,
-    OVER_COLOUR,
     PAGE_INCHES,
-    UNDER_COLOUR,
     Entry,
     as_said,
     averages,
@@ -46,6 +45,7 @@ _WRITTEN = {
     "bce+ccr": "BCE + CCR",
 }
 RANKING = "map"
+_MARK = 4.0  # points, so small that short intervals show
 _BIAS = {
     "none": "without a bias",
     "mean": "with the mean bias",
@@ -93,7 +93,18 @@ def draw_kept(models: dict[str, Model], ax: Axes | None = None) -> Axes:
             bar.set_gid(method)
             ends = interval(entry)
             if ends is not None and ends[0] < ends[1]:
-                ax.hlines(row, *ends, color=MUTED, linewidth=1.2, zorder=3)
+                line = ax.hlines(row, *ends, color="black", linewidth=1.2, zorder=3)
+                # White around it, or it is lost on the dark bars.
+                line.set_path_effects([withStroke(linewidth=3.0, foreground="white")])
+            ax.plot(
+                [0.05],
+                [row],
+                marker=LOOKS[method].marker,
+                color=LOOKS[method].colour,
+                markersize=6,
+                markeredgecolor="white",
+                zorder=3,
+            )  # the mark of the method in the other panels
             end = max(entry["value"], *(ends or ()), 0.0)
             ax.text(end + 0.03, row, number(entry["value"], ".2f"), va="center", fontsize=8)
         ax.set_yticks(range(len(models)), [_WRITTEN[method] for method in models], fontsize=8.5)
@@ -124,15 +135,15 @@ def draw_by_group(
             there = [(x + shift, e) for x, e in enumerate(entries) if e and defined(e["value"])]
             for x, entry in there:
                 if (ends := interval(entry)) is not None:
-                    ax.vlines(x, *ends, color=look.colour, linewidth=1.2, zorder=2)
+                    ax.vlines(x, *ends, color=look.colour, linewidth=1.4, zorder=2)
             (line,) = ax.plot(
                 [x for x, _ in there],
                 [e["value"] for _, e in there],
                 color=look.colour,
                 marker=look.marker,
-                markersize=5,
+                markersize=_MARK,
                 markeredgecolor="white",
-                markeredgewidth=0.6,
+                markeredgewidth=0.4,
                 linewidth=1.1,
                 zorder=2.5,
             )
@@ -142,10 +153,10 @@ def draw_by_group(
         ax.update_datalim([(0.0, 0.0)], updatex=False)
         ax.autoscale_view(scalex=False)
         if metric == SIGNED:
-            _shade_sides(ax)
+            draw_sides(ax)
         else:
             ax.set_ylim(bottom=0)
-        ax.yaxis.set_major_locator(MaxNLocator(5))
+            ax.yaxis.set_major_locator(MaxNLocator(5))
     return ax
 
 
@@ -190,11 +201,13 @@ def _page(results: Results, models: dict[str, Model]) -> Figure:
         draw_by_group(results, models, ranking, ranked)
         _head(ranked, "Retrieval", "mean average precision, higher is better")
         draw_by_group(results, models, signed, off)
-        _head(off, "Direction of the error", "confidence − frequency, 0 is best")
+        _head(
+            off, "Calibration error: direction", "mean probability − share of positives, 0 is best"
+        )
         draw_by_group(results, models, error, gap)
-        _head(gap, "Size of the error", f"{LABELS[error]}, lower is better")
+        _head(gap, "Calibration error: size", f"{LABELS[error]}, lower is better")
         entries = [e for m in models.values() for e in _drawn(results, m)]
-        note(figure, wrapped_note(_said(results, models, entries, error), PAGE_INCHES))
+        note(figure, _said(results, models, entries, error))
     return figure
 
 
@@ -211,19 +224,21 @@ def _said(results: Results, models: dict[str, Model], entries: list[Entry], erro
     """Where the numbers are from, and how the same methods fare with another bias."""
     rule = next(iter(models.values()))["map_rule"]
     data = results.get("data", {}).get("name", "")
-    where = f" on {as_said(data)}" if data else ""
+    where = f"Test images of {as_said(data)}. " if data else ""
     by_frequency = set(groups_present(results)) <= set(GROUPS)
-    frequent = " Groups by training frequency." if by_frequency else ""
+    frequent = " Groups by training frequency; new: never supervised." if by_frequency else ""
     others = [
         f"{as_said(model['label'])} {number(model['metrics'][error]['value'], '.3f')}"
         for model in results["models"]
         if model["name"].split(" (")[0] in METHODS and model["map_rule"] != rule
     ]
-    read = f"All four read {_BIAS.get(str(rule), str(rule))}{where}: {averages(results, entries)}."
+    read = (
+        f"{where}All four are read {_BIAS.get(str(rule), str(rule))}. "
+        f"Points: {averages(results, entries)}; one shorter than its mark is hidden.{frequent}"
+    )
     if not others:
-        return f"{read}{frequent}"
-    said = ", ".join(others)
-    return f"{read}{frequent} Read with another bias, {LABELS[error]} over all: {said}."
+        return read
+    return f"{read} With another bias, {LABELS[error]} over all classes: {', '.join(others)}."
 
 
 def _metrics(results: Results) -> list[str]:
@@ -246,15 +261,3 @@ def _entry(model: Model, group: str, metric: str) -> Entry | None:
 def _drawn(results: Results, model: Model) -> list[Entry]:
     found = [_entry(model, g, name) for g in groups_present(results) for name in _metrics(results)]
     return [entry for entry in found if entry is not None]
-
-
-def _shade_sides(ax: Axes) -> None:
-    """The zero line, and which side of it means what."""
-    low, high = ax.get_ylim()
-    low, high = min(low, -0.16 * high), max(high, -0.16 * low)
-    ax.set_ylim(low, high)
-    ax.axhspan(0.0, high, color=OVER_COLOUR, alpha=0.16, linewidth=0, zorder=0)
-    ax.axhspan(low, 0.0, color=UNDER_COLOUR, alpha=0.2, linewidth=0, zorder=0)
-    ax.axhline(0.0, color=MUTED, linewidth=0.8, zorder=1)
-    for edge, va, text in ((1.0, "top", "over-\nconfident"), (0.0, "bottom", "under-\nconfident")):
-        ax.text(1.01, edge, text, transform=ax.transAxes, ha="left", va=va, fontsize=7, color=MUTED)

@@ -4,6 +4,7 @@ Settings hold only inside ``with style():``; the caller's matplotlib is left as 
 made without pyplot, so none stays open behind the caller's back.
 """
 
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ COLUMN_INCHES, PAGE_INCHES = 3.4, 7.0  # widths of one column and of the page in
 IMAGE_COLOUR = "#A9BCD0"
 OVER_COLOUR, UNDER_COLOUR = "#F4A582", "#92C5DE"  # tints, so that no model colour reads as a sign
 MUTED = "#5A5A5A"
+_NOTE_LETTERS = 18  # in an inch of a note
 ALL = "all"  # every class, as one group
 Entry = Mapping[str, Any]
 """``value``, ``low`` and ``high``; each may be undefined."""
@@ -47,6 +49,8 @@ _RC: dict[str, Any] = {
     "ytick.major.size": 3.0,
     "hatch.linewidth": 0.5,
     "figure.dpi": 150,
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
     "savefig.dpi": 300,
     "svg.fonttype": "none",  # text stays text: searchable, and small files
     "svg.hashsalt": "ccr-diag",  # else ids differ from one drawing to the next
@@ -91,7 +95,8 @@ ESTIMATOR_LOOKS = {
 }
 """Estimator of the correlation between classes → look, wherever several are compared."""
 _SPARE_COLOURS = ("#CC78BC", "#5D3A9B", "#7B4A12", "#A89B00")
-_SPARE_MARKERS = ("v", "P", "X", "<", ">", "p", "h", "*", "d", "8", "H")
+# Last those that look like the arrows of points beyond the axes of a diagram.
+_SPARE_MARKERS = ("P", "X", "p", "*", "d", "8", "h", "H", ">", "<", "v")
 
 
 @contextmanager
@@ -144,8 +149,14 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def note(figure: Figure, text: str) -> None:
-    """A small line under a figure that says what its marks mean."""
-    figure.supxlabel(text, fontsize=6.5, color=MUTED, x=0.01, ha="left")
+    """Small lines under a figure that say what its marks mean."""
+    wrapped = wrapped_note(text, figure.get_figwidth())
+    figure.supxlabel(wrapped, fontsize=6.5, color=MUTED, x=0.01, ha="left")
+
+
+def wrapped_note(text: str, width: float) -> str:
+    """A note in lines that fit a page of this width (inches)."""
+    return textwrap.fill(text, int(_NOTE_LETTERS * width))
 
 
 def averages(results: Results, entries: Iterable[Entry]) -> str:

@@ -4,8 +4,7 @@ Models that differ only in the probability map have the same class texts and are
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 from ccr_diag.class_matrices import ClassMatrices
 from ccr_diag.errors import BadConfig, BadData, nearest
@@ -15,7 +14,6 @@ from ccr_diag.results import Results
 
 Model = dict[str, Any]  # an entry of results["models"]
 Point = Sequence[Any]  # x, y
-T = TypeVar("T")
 TITLE_POINTS = 7.5
 
 
@@ -105,21 +103,3 @@ def left_out(results: Results, shown: Sequence[Model], lacking: str = "class tex
     names = {model["name"] for model in shown}
     left = [as_said(m["label"]) for m in results["models"] if m["name"] not in names]
     return f" Without {lacking}, not shown: {', '.join(left)}." if left else ""
-
-
-def pages(items: Sequence[T], most: int) -> list[Sequence[T]]:
-    """Items on as few pages as hold them, spread evenly.
-
-    Args:
-        items: panels or rows.
-        most: on a page.
-    """
-    n = -(-len(items) // most)
-    each, over = divmod(len(items), max(n, 1))
-    starts = [i * each + min(i, over) for i in range(n + 1)]
-    return [items[a:b] for a, b in pairwise(starts)]
-
-
-def page_names(name: str, n: int) -> list[str]:
-    """File names of n pages: the name itself for a single one."""
-    return [name] if n == 1 else [f"{name}_{i}" for i in range(1, n + 1)]

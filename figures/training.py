@@ -1,16 +1,24 @@
 """Tuning over its epochs: the loss, the regularizer with its λ, and the neighbourhoods kept."""
 
-from collections.abc import Sequence
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ccr_diag.epoch_log import NEIGHBOURS, PRESERVATION
 from ccr_diag.errors import BadConfig, nearest
-from ccr_diag.figures.curves import Curve, legend_above, missing_said, wrapped_note
+from ccr_diag.figures.curves import Curve, legend_above, missing_said, splits_said
+from ccr_diag.figures.paging import page_names, pages
 from ccr_diag.figures.picture import Picture
-from ccr_diag.figures.style import PAGE_INCHES, Look, model_looks, new_axes, new_figure, style
+from ccr_diag.figures.style import (
+    PAGE_INCHES,
+    Look,
+    as_said,
+    model_looks,
+    new_axes,
+    new_figure,
+    note,
+    style,
+)
 from ccr_diag.metrics.intervals import over_splits
 from ccr_diag.records import label
 
@@ -87,15 +95,16 @@ def training_table(curves: pd.DataFrame, term: str) -> pd.DataFrame:
 def training_pictures(curves: pd.DataFrame) -> list[Picture]:
     """A page for each ``A_PAGE`` runs: a panel for each of their terms.
 
+    Its table has the means of ``training_table``, and of several splits each one's value as the
+    ``mean`` of that ``split`` alone.
+
     Args:
         curves: of ``read_training``.
     """
-    runs = list(curves["run"].unique())
-    pages = [runs[start : start + A_PAGE] for start in range(0, len(runs), A_PAGE)]
-    ends = [f"_{i}" for i in range(1, len(pages) + 1)] if len(pages) > 1 else [""]
+    parts = pages(list(curves["run"].unique()), A_PAGE)
     return [
-        _page(f"training_curves{end}", curves[curves["run"].isin(page)])
-        for end, page in zip(ends, pages, strict=True)
+        _page(name, curves[curves["run"].isin(part)])
+        for name, part in zip(page_names("training_curves", len(parts)), parts, strict=True)
     ]
 
 
@@ -113,9 +122,22 @@ def _page(name: str, curves: pd.DataFrame) -> Picture:
             draw_training(curves, term, ax)
         looks, said = _looks(curves), _names(curves)
         legend_above(figure, [Curve(looks[run], "-", run).handle(said[run]) for run in looks])
-        wrapped_note(figure, _said(curves))
-    tables = [training_table(curves, term) for term in terms]
-    return Picture(name, figure, pd.concat(tables, ignore_index=True))
+        note(figure, as_said(_said(curves)))
+    tables = [
+        table for term in terms for table in (training_table(curves, term), _thin(curves, term))
+    ]
+    shown = pd.concat([table for table in tables if not table.empty], ignore_index=True)
+    if "split" in shown:
+        shown["split"] = shown["split"].astype("Int64")
+    return Picture(name, figure, shown)
+
+
+def _thin(curves: pd.DataFrame, term: str) -> pd.DataFrame:
+    """What the thin lines show: the value of each split, where a run has several."""
+    each = _valued(curves, term).assign(term=term, n=1)
+    several = each.groupby("run")["split"].transform("nunique") > 1
+    columns = ["term", "run", "model", "split", "epoch", "value", "n"]
+    return each.loc[several, columns].rename(columns={"value": "mean"})
 
 
 def _has(curves: pd.DataFrame, term: str) -> "pd.Series[bool]":
@@ -185,16 +207,12 @@ def _missing(curves: pd.DataFrame) -> list[str]:
     for run, part in curves.groupby("run", sort=False):
         name = names[str(run)]
         lacking = sorted(splits - set(part["split"]))
-        found += [f"{name}, {_splits(lacking)}"] * bool(lacking)
+        found += [f"{name}, {splits_said(lacking)}"] * bool(lacking)
         ends = part.groupby("split")["epoch"].max()
         short = ends[ends < ends.max()]
-        found += [f"{name}, {_splits(list(short.index))} after epoch {short.min()}"] * bool(
+        found += [f"{name}, {splits_said(list(short.index))} after epoch {short.min()}"] * bool(
             len(short)
         )
         if part[PRESERVATION].isna().any():
             found.append(f"{name}, {PRESERVATION} of epochs that were logged without it")
     return found
-
-
-def _splits(numbers: Sequence[int]) -> str:
-    return f"split{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"

@@ -342,7 +342,7 @@ def test_a_single_class_is_analysed_without_text_geometry(
         assert [split["geometry"] for split in model["splits"]] == [{}, {}]
     for form in ("text", "markdown", "csv", "json", "latex"):
         assert "brier" in report.render(found, form).lower()
-    drawn = ccr("figures", out)
+    drawn = ccr("figures", out, "--format", "png")
     assert drawn.exit_code == 0, drawn.stderr
     names = {path.stem for path in out.rglob("*.png")}
     assert "calibration_by_frequency" in names

@@ -79,7 +79,7 @@ def test_the_never_supervised_stand_apart_at_the_left(shared_results: Results):
     (edge,) = (line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":")
     assert new.max() < edge < there.min()
     names = [label.get_text() for label in ax.get_xticklabels()]
-    assert names[0] == "new / 0"
+    assert names[0] == "new"
     assert new.min() < ax.get_xticks()[0] < new.max()
     for place, name in list(zip(ax.get_xticks(), names, strict=True))[1:]:
         assert place == pytest.approx(math.log10(float(name)))
@@ -131,6 +131,28 @@ def test_names_cover_neither_dots_nor_each_other():
         assert ax.bbox.contains(box.x1, box.y1)
 
 
+def test_a_name_hides_as_little_of_lines_as_it_can():
+    ax = new_axes()
+    ax.scatter([0.1], [0.5])
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    ax.axhline(0.5)
+    ax.axvline(0.2)  # no place is clear of it
+    ax.figure.draw_without_rendering()
+    (text,) = label_points(ax, [(0.1, 0.5, "a name of a class")])
+    box = text.get_window_extent()
+    (zero,) = ax.transData.transform([(0.0, 0.5)])
+    assert not box.y0 < zero[1] < box.y1
+
+
+def test_the_strip_holds_classes_of_old_groups_too(results: dict[str, Any]):
+    model = results["models"][2]
+    model["classes"][0]["n_training"] = 0
+    model["classes"][1]["metrics"]["signed_error"] = {"value": None, "low": None, "high": None}
+    model["associations"] = associations(model)
+    ax = draw_scatter(results, "bce", FREQUENCY)
+    assert ax.get_xticklabels()[0].get_text() == "new, 0"
+
+
 def test_long_names_are_cut():
     assert short("x" * LETTERS) == "x" * LETTERS
     assert short("y" * 80) == "y" * (LETTERS - 1) + "…"
@@ -147,8 +169,11 @@ def test_titles_and_note_say_what_the_record_says(
     models = shared_results["models"]
     fits = {m["label"]: m["associations"]["ED"]["fit"]["pearson"] for m in models}
     clear = {name for name, r in fits.items() if r["low"] > 0 or r["high"] < 0}
-    neither = trend_said(models, "ED").split("neither")[-1]
-    assert {name for name in fits if name not in clear and name in neither} == set(fits) - clear
+    unclear = trend_said(models, "ED").split("no clear trend")[-1]
+    assert {name for name in fits if name not in clear and name in unclear} == set(fits) - clear
+    over = {name: notes_of(page.figure) for name, page in pages.items()}
+    assert "over the classes with training images" in over["signed_error_by_training_images"]
+    assert "least squares over the classes, with" in over["signed_error_by_ed"]
 
 
 def test_the_note_names_the_way(results: dict[str, Any]):
@@ -157,8 +182,8 @@ def test_the_note_names_the_way(results: dict[str, Any]):
     for model, (value, low, high) in zip(models, ends, strict=True):
         model["associations"]["ED"]["fit"]["pearson"].update(value=value, low=low, high=high)
     assert trend_said(models, "ED") == (
-        "With higher ED classes are, as far as the interval of r says: more over-confident in BCE; "
-        "less over-confident in Ranking; neither more nor less over-confident in BCE + CCR."
+        "With higher ED: more over-confident in BCE; less over-confident in Ranking; "
+        "no clear trend in BCE + CCR."
     )
     models[0]["associations"]["ED"]["fit"]["pearson"].update(value=None, low=None, high=None)
     assert trend_said(models[:1], "ED") == ""
@@ -238,11 +263,24 @@ def test_many_classes_of_long_names_draw_in_time(results: dict[str, Any]):
 def test_more_models_than_a_page_holds(results: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("ccr_diag.figures.class_scatter.PANELS", 2)
     results["models"] = results["models"][:3]
+    for model in results["models"]:
+        model["label"] = "a label of many words that goes on " * 3
     first, second = scatter_pages(results, "ED")
+    drawn(first.figure)
     assert (first.name, second.name) == ("signed_error_by_ed_1", "signed_error_by_ed_2")
     assert (len(first.figure.axes), len(second.figure.axes)) == (2, 1)
     assert set(second.table["model"]) == {"bce"}
     drawn(second.figure)
+
+
+def test_without_errors_there_is_a_line_but_no_correlation(results: dict[str, Any]):
+    model = results["models"][2]
+    for entry in model["classes"]:
+        entry["metrics"]["signed_error"] = {"value": 0.0, "low": 0.0, "high": 0.0}
+    model["associations"] = associations(model)
+    results["models"] = [model]
+    (page,) = scatter_pages(results, "ED")
+    assert page.figure.axes[0].get_title("left") == "BCE\nno r: errors alike"
 
 
 def test_a_class_without_error_has_no_dot(results: dict[str, Any]):

@@ -12,6 +12,7 @@ from ccr_diag.comparing import compare_predictions, measure_pair
 from ccr_diag.comparison_record import comparison_record
 from ccr_diag.differences import ROW
 from ccr_diag.figures.html_report import comparison_page
+from ccr_diag.metrics.presets import preset
 from ccr_diag.predictions import Predictions
 from ccr_diag.results import _check
 
@@ -109,8 +110,18 @@ def test_the_verdict_says_which_is_better_calibrated_and_where(record):
         "{:+.2f} points [{:+.2f}, {:+.2f}].".replace("{0}", "{{0}}").format(*numbers)
     )
     assert said["reasons"][0] == ("By group, sure is better for new and worse for head and tail.")
-    assert any(reason.startswith("mAP: sure is not told apart, ") for reason in said["reasons"])
+    row = next(r for r in record["differences"]["pairs"][0]["rows"] if r["metric"] == "map")
+    ends = " → ".join(f"{100 * row[side]:.1f} %" for side in "ab")
+    assert f"mAP: sure is not told apart, {ends}." in said["reasons"]
     assert any(reason.startswith("Brier score: sure is worse, ") for reason in said["reasons"])
+
+
+def test_the_verdict_is_about_the_error_that_the_preset_begins_with(files):
+    found = comparison_record(measure_pair(*files, preset="paper", n_bootstrap=2))
+    metric = preset("paper").headline
+    row = next(r for r in found["differences"]["pairs"][0]["rows"] if r["metric"] == metric)
+    said = "{:.2f} % against {:.2f} %".format(*[100 * row[side] for side in "ba"])
+    assert f": decision ECE {said}, " in found["verdict"]["text"]
 
 
 def test_the_other_way_round_it_is_better(files):
@@ -127,7 +138,7 @@ def test_against_itself_nothing_can_be_told(files):
     pair = measure_pair(files[0], files[0], n_bootstrap=2)
     found = comparison_record(pair)
     assert found["verdict"]["text"] == (
-        "Which of plain {0} (A) and plain {0} (B) is better calibrated cannot be told: ECE "
+        "Which of plain {0} and plain {0} (2) is better calibrated cannot be told: ECE "
         "{:.2f} % against {:.2f} %, a difference of +0.00 points [+0.00, +0.00].".replace(
             "{0}", "{{0}}"
         ).format(*[100 * pair.measured[0].value("ece_positive")] * 2)

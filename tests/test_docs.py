@@ -3,7 +3,6 @@
 import re
 import shlex
 import shutil
-from functools import partial
 from pathlib import Path
 
 import click
@@ -11,6 +10,8 @@ import pytest
 
 from ccr_diag import analysis
 from ccr_diag.cli.main import COMMANDS, cli
+from ccr_diag.data import scenes
+from ccr_diag.figures import gallery
 from ccr_diag.grids import READY, load_grid
 from ccr_diag.pretrained import usable_tags
 
@@ -62,7 +63,26 @@ def test_the_two_lines_of_the_readme_are_what_a_stranger_needs():
     assert ".venv/bin/pip install -e '.[test]' && .venv/bin/pytest -n auto" in lines
 
 
-def test_the_steps_of_the_readme_run_as_they_stand(ccr, tmp_path, monkeypatch):
+@pytest.fixture
+def few(monkeypatch):
+    """Little of what takes long, everywhere: test images, replicates, formats of a figure."""
+    monkeypatch.setitem(scenes.SPLITS, "test", 300)
+    measure, write = analysis.measure_predictions, gallery.write_pictures
+    monkeypatch.setattr(
+        analysis,
+        "measure_predictions",
+        lambda predictions, n_bootstrap, **chosen: measure(
+            predictions, n_bootstrap=min(n_bootstrap, 20), **chosen
+        ),
+    )
+    monkeypatch.setattr(
+        gallery,
+        "write_pictures",
+        lambda pictures, folder, formats, progress: write(pictures, folder, formats[-1:], progress),
+    )
+
+
+def test_the_steps_of_the_readme_run_as_they_stand(few, ccr, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     steps = commands_of("Step by step")
     assert [shlex.split(step)[1] for step in steps] == [
@@ -85,26 +105,6 @@ def test_the_steps_of_the_readme_run_as_they_stand(ccr, tmp_path, monkeypatch):
         result = ccr(*shlex.split(step)[1:])
         assert result.exit_code == 0, f"{step}\n{result.output}"
         assert "bce+ccr (mean bias)" in result.stdout
-
-
-def test_the_demo_shows_ccr_beside_what_it_must_be_compared_with(ccr, tmp_path, monkeypatch):
-    """With fewer replicates; ``analyze`` above draws as many as it does for users."""
-    monkeypatch.setattr(analysis, "analyse", partial(analysis.analyse, n_bootstrap=20))
-    result = ccr("demo", "--splits", 1, "--threads", 1, "-o", tmp_path / "demo")
-    assert result.exit_code == 0, result.output
-    for model in ("Zero-shot (prior bias)", "BCE", "Ranking", "BCE + CCR", "BCE (learned bias)"):
-        assert model in result.stdout
-    made = {path.name for path in (tmp_path / "demo").iterdir()}
-    assert made == {
-        "report.html",
-        "results.json",
-        "tables.md",
-        "tables.csv",
-        "predictions",
-        "matrices",
-        "runs",
-        "figures",
-    }
 
 
 def test_models_of_the_readme_and_of_the_help_have_the_activation_of_their_weights():

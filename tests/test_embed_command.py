@@ -1,6 +1,7 @@
 """``ccr-diag embed``: what it says, what it leaves in the cache, and what finds it there."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -134,8 +135,9 @@ def test_analyze_takes_the_file_and_matches_images_by_id(embed, ccr, drawn_data,
             "--bootstrap", 0, "--format", "json",
         )  # fmt: skip
         assert done.exit_code == 0, done.output
-        tables[features] = done.stdout
-    assert "piece" in tables["f.npz"]
+        tables[features] = json.loads(done.stdout)
+        assert features in tables[features].pop("provenance")["command"]
+    assert "piece_decision" in tables["f.npz"]["models"][0]["metrics"]
     assert tables["f.npz"] == tables["part.npy"]
     np.savez(tmp_path / "few.npz", embeddings=embeddings[:9], image_ids=np.array(ids)[:9])
     done = ccr("analyze", "predictions", tmp_path / "whole.npz", "--features", tmp_path / "few.npz")

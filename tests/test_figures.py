@@ -1,6 +1,7 @@
 """The gallery: which pictures there are of what, their files, and the looks that they share."""
 
 import copy
+import gc
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager, get_font
 
 from ccr_diag.errors import BadConfig
-from ccr_diag.figures import fonts
+from ccr_diag.figures import fonts, gallery
+from ccr_diag.figures.fonts import Page
 from ccr_diag.figures.frequency import LABELS
 from ccr_diag.figures.gallery import pictures_of_results, write_pictures
 from ccr_diag.figures.picture import Picture
@@ -127,6 +129,27 @@ def test_a_figure_lays_itself_out_as_before_once_written(tmp_path: Path):
     engine = made.figure.get_layout_engine()
     write_pictures([made], tmp_path, ("svg",))
     assert made.figure.get_layout_engine() is engine
+
+
+def test_a_figure_is_drawn_once_a_format_and_garbage_left_alone_meanwhile(tmp_path, monkeypatch):
+    drawn, draw = [], Page.draw
+
+    def count(page: Page, renderer: Any) -> None:
+        drawn.append(gc.isenabled())
+        draw(page, renderer)
+
+    monkeypatch.setattr(Page, "draw", count)
+    write_pictures([picture()], tmp_path)
+    assert drawn == [False] * 3
+    assert gc.isenabled()
+
+
+def test_pages_of_classes_may_be_left_out(bare: Made, monkeypatch):
+    for kinds in ("_OF_RESULTS", "_OF_PAIRS"):
+        monkeypatch.setattr(gallery, kinds, ())
+    told: list[str] = []
+    assert pictures_of_results(bare, {}, told.append, class_pages=0) == []
+    assert told == ["group tail (it has no classes)"]
 
 
 def test_pictures_of_one_name_are_numbered(tmp_path: Path):

@@ -117,6 +117,7 @@ REFUSED = {
     ("record2.json",): "has schema_version 2 instead of 1; write it anew.",
     ("analysis", "sweep"): "there are 2 inputs and no --output; add it.",
     ("analysis", "--with-paper"): "Error: --with-paper adds the paper's values",
+    ("analysis", "-o", "mine/notes.txt"): "Error: The output must be a folder, but ",
     ("sweep", "numbers.csv", "-o", "out"): "Error: Each number must stand in a table once",
     ("analysis", "few.json", "-o", "out"): "Error: Analyses go into one figure if measured on the "
     "same images, but there are 400 in ",

@@ -506,7 +506,7 @@ def test_digits_are_those_that_the_interval_supports(low, high, n):
 def test_printed_numbers():
     effect = Effect("it", -0.0312, -0.0343, -0.028, 0.0, 9.0, 0.0)
     assert effect.points == "3.1 points [2.8, 3.4]"
-    assert effect.plain == "-0.031 [-0.034, -0.028]"
+    assert effect.plain == "−0.031 [−0.034, −0.028]"
     assert [percent(v) for v in (1.0, 0.0996, 0.0312, 0.00314, 0.0)] == [
         "100", "10", "3.1", "0.31", "0",
     ]  # fmt: skip

@@ -10,11 +10,11 @@ from made_results import fake_results, without_splits
 from page_parts import parsed
 
 from ccr_diag.figures.html_report import results_page
-from ccr_diag.figures.html_report.charts import axis, reliability_chart, sparkline
-from ccr_diag.figures.html_report.environment import FOLDER, render
-from ccr_diag.figures.html_report.numbers import OWN_TERMS, Term, chance, shown
-from ccr_diag.figures.style import LOOKS
-from ccr_diag.metrics.registry import definitions
+from ccr_diag.figures.html_report.charts import PATHS, axis, reliability_chart, sparkline
+from ccr_diag.figures.html_report.environment import FOLDER, environment, render
+from ccr_diag.figures.html_report.numbers import OWN_TERMS, Term, chance, column, shown, terms
+from ccr_diag.figures.style import LOOKS, model_looks
+from ccr_diag.metrics.registry import METRICS, definitions
 from ccr_diag.verdict import model_verdict, stretches_said, verdict
 
 SHARE, POINTS = Term("ece_positive", "ECE", "…", unit="%"), Term("e", "e", "…", unit="points")
@@ -167,7 +167,7 @@ def test_what_a_calibrated_model_would_show_stands_beside(record):
         model["metrics"]["ece_expected_positive"] = {"value": 0.0123, "low": 0.01, "high": 0.02}
     found = parsed(results_page(results))
     beside = panel(found, 0).all("span", class_="more")[0]
-    assert beside.text == "ECE if calibrated: 1.23 %"
+    assert beside.text == "ECE if calibrated: 1.2 %"  # decimals of the ECE above it
     rows = found.one("section", id="glance").one("tbody").all("tr")
     assert {row.all("td")[-1]["data-value"] for row in rows} == {"0.0123"}
     assert len(rows[0].all("line", class_="expected")) == 1
@@ -253,13 +253,36 @@ def test_differences_have_intervals(record, page):
     assert len(scale.all("svg", class_="axis")) == 1
 
 
+def test_a_single_model_is_compared_with_nothing(results):
+    results["models"] = results["models"][:1]
+    alone = parsed(results_page(results))
+    assert not alone.all("section", id="glance") + alone.all("section", id="differences")
+    assert not alone.all("select")
+    said = model_verdict(results["models"][0]).text
+    assert [p.text for p in alone.all("p")].count(said) == 1
+    assert "95 % interval" in panel(alone, 0).all("p")[0].text
+
+
+@pytest.mark.parametrize("preset", ["procal", "paper"])
+def test_the_preset_says_which_calibration_error_comes_first(results, preset):
+    results = few(results)
+    results["definitions"]["preset"] = preset
+    found = parsed(results_page(results))
+    first = found.one("section", id="glance").one("thead").all("th")[1]
+    assert first.text == "ECE, decision"
+    part = panel(found, 0)
+    cards = part.all("ul", class_="cards")[0].all("span", class_="number")
+    assert cards[0]["data-metric"] == "ece_decision"
+    assert not part.all("span", data_metric="ece_positive")
+    assert part.one("table", class_="classes").all("th")[5].text == "ECE, decision"
+    assert part.all("figure")[0].one("figcaption").text.startswith("Decision.")
+    entry = results["models"][0]["metrics"]["ece_decision"]
+    assert float(cards[0]["data-value"]) == entry["value"]
+
+
 def test_without_differences_it_says_why(results):
     two = parsed(results_page(few(results))).one("section", id="differences")
     assert "there are none" in two.text
-    results["models"] = results["models"][:1]
-    alone = parsed(results_page(results))
-    assert "the file holds one model" in alone.one("section", id="differences").text
-    assert not alone.all("select")
 
 
 def test_geometry_shows_neighbours_before_and_after(record, page):
@@ -317,6 +340,11 @@ def test_definitions_of_geometry_come_from_the_file(record):
     assert appendix.one("div", id="def-ties").text == "ties none"
     card = panel(found, 0).all("ul", class_="cards")[1].all("li")[1]
     assert (card.one("a").text, card.one("a")["title"]) == ("NP@5", "kept")
+
+
+def test_every_marker_of_a_figure_has_its_shape():
+    names = [f"model {i}" for i in range(44)]
+    assert {look.marker for look in (*LOOKS.values(), *model_looks(names).values())} <= set(PATHS)
 
 
 # a sound page
@@ -529,6 +557,24 @@ def test_numbers_are_rounded_in_one_way(term, entry, text, ends):
     assert (found.text.replace("\u00a0", " "), found.ends) == (text, ends)
 
 
+def test_numbers_of_a_column_have_the_same_decimals():
+    """But for those that an interval forces, and those that would be 0."""
+    values = [0.00201, 0.000743, 0.00069, 0.0, None]
+    texts = [cell.text.replace("\u00a0", " ") for cell in column(SHARE, values)]
+    assert texts == ["0.201 %", "0.074 %", "0.069 %", "0.000 %", "–"]
+    sharp = {"value": 0.00634, "low": 0.00619, "high": 0.00648}
+    cells = column(SHARE, [0.5, 0.0000123, sharp])
+    assert [cell.text.replace("\u00a0", " ") for cell in cells] == ["50.0 %", "0.001 %", "0.634 %"]
+
+
+def test_numbers_are_not_broken_from_their_units():
+    template = environment().from_string("{{ text|unbroken }}")
+    text = "Classes 3, 4: 2.7 % and 2 points [−0.4, 1.5], of [a, b] 5 images"
+    assert template.render(text=text) == (
+        "Classes 3, 4: 2.7\u00a0% and 2\u00a0points [−0.4,\u00a01.5], of [a, b] 5 images"
+    )
+
+
 def test_small_chances_are_not_0():
     assert chance(PLAIN, 1e-9).text == "< 0.001"
     assert chance(PLAIN, 0.0412).text == "0.0412"
@@ -588,3 +634,8 @@ def test_a_sparkline_is_a_path_and_of_one_bin_a_dot():
     assert alone["alone"] == {"x": 2.0, "y": 20.0}
     none = sparkline({key: [] for key in bins}, 4)
     assert (none["alone"], none["said"]) == (None, "no labels")
+
+
+def test_every_metric_is_called_by_a_name_not_by_its_key(results):
+    results["definitions"]["metrics"] = definitions(list(METRICS))
+    assert [key for key in METRICS if terms(results)[key].label == key] == []

@@ -41,6 +41,7 @@ TORCH = ("torch", "torchvision", "open_clip", "timm")
 WAIST = (
     "ccr_diag/arrays.py",
     "ccr_diag/alignment.py",
+    "ccr_diag/associations.py",
     "ccr_diag/calibrating.py",
     "ccr_diag/calibration_split.py",
     "ccr_diag/calibrators/",
@@ -52,19 +53,28 @@ WAIST = (
     "ccr_diag/differences.py",
     "ccr_diag/effects.py",
     "ccr_diag/embeddings.py",
+    "ccr_diag/epoch_log.py",
+    "ccr_diag/figure_inputs.py",
     "ccr_diag/findings.py",
     "ccr_diag/measuring.py",
+    "ccr_diag/merging.py",
     "ccr_diag/npy.py",
-    "ccr_diag/paper_",
+    "ccr_diag/paper/",
     "ccr_diag/predictions.py",
+    "ccr_diag/provenance.py",
     "ccr_diag/records.py",
     "ccr_diag/report",
     "ccr_diag/results.py",
     "ccr_diag/sweep_table.py",
+    "ccr_diag/table_files.py",
+    "ccr_diag/training_curves.py",
+    "ccr_diag/verdict.py",
     "ccr_diag/metrics/",
     "ccr_diag/readers/",
     "figures/",
 )
+
+SCRIPTS = ("figures/gallery/make.py",)  # run, never imported
 
 
 def sources(*prefixes: str) -> list[str]:
@@ -125,7 +135,7 @@ def test_no_torch_after_the_predictions():
 
 
 def test_importing_everything_after_the_predictions_loads_no_torch():
-    lines = [f"import {module_name(path)}" for path in sources(*WAIST)]
+    lines = [f"import {module_name(path)}" for path in sources(*WAIST) if path not in SCRIPTS]
     lines += ["import sys", f"print([name for name in {TORCH} if name in sys.modules])"]
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True

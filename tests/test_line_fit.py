@@ -55,6 +55,13 @@ def test_classes_without_a_number_are_left_out():
     assert fit_line(x, y).n == 4
 
 
+def test_a_constant_error_is_a_line_known_without_doubt():
+    got = fit_line(np.arange(5.0), np.zeros(5))
+    assert (got.slope, got.slope_low, got.slope_high, got.intercept) == (0, 0, 0, 0)
+    assert got.low == got.y == got.high == [0.0] * PLACES
+    assert got.pearson.value is None
+
+
 def test_where_there_is_no_line_or_no_band():
     for x in (np.array([]), np.array([1.0]), np.full(5, 0.1)):
         got = fit_line(x, np.arange(len(x)) * 1.0)

@@ -16,10 +16,10 @@ from ccr_diag.config import FinetuneConfig
 from ccr_diag.errors import BadConfig, BadData
 from ccr_diag.frameworks import FRAMEWORKS
 from ccr_diag.grids import load_grid
-from ccr_diag.paper_kinds import KINDS
-from ccr_diag.paper_notes import NO_SHARED_CONTEXT
-from ccr_diag.paper_tables import paper_tables, write_tables
-from ccr_diag.paper_values import FILE, printed
+from ccr_diag.paper.kinds import KINDS
+from ccr_diag.paper.notes import NO_SHARED_CONTEXT
+from ccr_diag.paper.printed import FILE, printed
+from ccr_diag.paper.tables import paper_tables, write_tables
 from ccr_diag.report_layout import Best
 from ccr_diag.sweep_table import check_table
 
@@ -97,6 +97,10 @@ def lines_of(table) -> list[dict[str, str]]:
     return [dict(zip(header, row, strict=True)) for row in body]
 
 
+def remarks(table) -> str:
+    return "\n\n".join(table.remarks)
+
+
 def notes_with(table, words) -> list[str]:
     return [note for note in table.notes if words in note]
 
@@ -166,28 +170,58 @@ def test_the_best_of_each_row_is_marked_by_the_direction_of_its_metric(made):
 
 def test_a_missing_run_is_a_gap_and_a_note_says_how_to_fill_it(made):
     table = made["calibration_error"]
-    (dac,) = notes_with(table, "Missing runs: DAC of KgCoOp; DAC of CLIP-Adapter;")
-    assert dac.endswith("""--resume --set 'calibration.calibrators=["none", "dac"]'.""")
+    assert notes_with(table, "Missing runs (–): DAC of KgCoOp; DAC of CLIP-Adapter.")
+    (dac, then) = table.remarks[:2]
+    assert dac.endswith("""under [calibration]:\n\ncalibrators = ["none", "dac"]""")
+    assert then == "Then: ccr-diag sweep FOLDER/grid.toml --output FOLDER --resume"
     (dor,) = notes_with(table, "DOR of CLIP-Adapter")
     assert dor == ("DOR of CLIP-Adapter: there is none, as no context is learned that nouns share.")
     assert not notes_with(table, "CCR of")
     without = frame_part(some("coop", "plain"), some("kgcoop", "plain"), some("coop", "CCR"))
-    (ccr,) = notes_with(without["segment_ece_decision"], "Missing runs: CCR of KgCoOp;")
-    assert 'regularizer = "ccr"' in ccr
+    assert notes_with(without["segment_ece_decision"], "Missing runs (–): CCR of KgCoOp.")
+    (ccr, _) = without["segment_ece_decision"].remarks[:2]
+    assert '[[grid]]\nframework = "kgcoop"\nloss = "bce"\nregularizer = "ccr"' in ccr
     several = [some("coop", "plain", shots=n, run=f"p{n}") for n in range(1, 11)]
     many = frame_part(*several, some("coop", "DOR", shots=1))
     (note,) = notes_with(many["segment_ece_decision"], "CCR of CoOp, 1 shots; ")
-    assert "; and 2 more; to fill in" in note
+    assert note.endswith("; and 2 more.")
+    assert remarks(many["segment_ece_decision"]).count("[[grid]]") == 19
 
 
-def test_what_a_note_says_to_set_is_what_a_grid_takes(made, beside):
-    notes = [note for table in (*made.values(), *beside.values()) for note in table.notes]
-    sets = {
-        found[1] for note in notes if (found := re.search(r"--set '?([^' ]+(?: \S+\])?)", note))
+def test_a_grid_with_what_the_remarks_say_has_the_runs_that_are_missing(tmp_path):
+    """Beside all that there are, with the calibrators that there are."""
+    given = (
+        some("coop", "plain", bias="prior", learning_rate=0.5, run="a", model="a"),
+        some("coop", "plain", bias="prior", learning_rate=0.5, run="a", calibrator="platt"),
+        some("coop", "CCR", bias="prior", learning_rate=0.5, **{"lambda": 1.0}, run="b", model="b"),
+        some("coop", "CCR", bias="prior", learning_rate=0.5, **{"lambda": 2.0}, run="c", model="b"),
+        some("tai_dpt", "plain", bias="learned", shots=0, learning_rate=2.0, run="d", model="d"),
+    )
+    table = frame_part(*given)["calibration_error"]
+    said, blocks, then = table.remarks[:3]
+    calibrators = said.split("\n\n", 1)[1]
+    assert calibrators == 'calibrators = ["none", "platt", "dac"]'
+    path = tmp_path / "grid.toml"
+    path.write_text(f"[calibration]\n{calibrators}\n\n{blocks.split(chr(10) * 2, 1)[1]}\n")
+    grid = load_grid(str(path))
+    assert grid.calibrators == ("none", "platt", "dac")
+    found = {
+        (r.framework, r.loss, r.regularizer, r.bias, r.shots, r.learning_rate)
+        + ((r.lambda_,) if r.regularizer == "ccr" else ())
+        for r in grid.runs
     }
-    assert sets == {'calibration.calibrators=["none", "dac"]', "preset=paper"}
-    grid = load_grid("lambda", sorted(sets))
-    assert (grid.calibrators, grid.preset) == (("none", "dac"), "paper")
+    assert found == {
+        ("coop", "bce", "dor", "prior", 16, 0.5),
+        ("tai_dpt", "bce", "dor", "learned", 0, 2.0),
+        ("tai_dpt", "bce", "ccr", "learned", 0, 2.0, 1.0),
+        ("tai_dpt", "bce", "ccr", "learned", 0, 2.0, 2.0),
+    }  # fmt: skip
+    assert then.endswith("--resume")
+
+
+def test_a_table_without_gaps_has_nothing_to_fill():
+    found = frame_part(*(some("coop", method) for method in ("plain", "DOR", "CCR")))
+    assert found["segment_ece_decision"].remarks == ()
 
 
 def frame_part(*parts, **options):
@@ -238,9 +272,9 @@ def test_several_settings_are_rows_and_those_of_a_regularizer_columns():
 
 def test_a_setting_that_no_label_says_is_said_below(made):
     found = frame_part(some("coop", "plain", batch_size=8), some("coop", "CCR", batch_size=64))
-    (note,) = notes_with(found["calibration_error"], "Runs also differ in")
-    assert note == "Runs also differ in batch size, as the CSV of this table says."
-    assert not notes_with(made["calibration_error"], "Runs also differ")
+    said = "Runs also differ in batch size, as the CSV of this table says."
+    assert said in found["calibration_error"].remarks
+    assert "Runs also differ" not in remarks(made["calibration_error"])
 
 
 def test_runs_that_no_label_tells_apart_are_refused():
@@ -252,17 +286,18 @@ def test_runs_that_no_label_tells_apart_are_refused():
 
 
 def test_other_losses_and_calibrators_are_not_among_the_methods():
+    few = partial(some, splits=(1, 2), groups=("all", "head"))
     others = (
-        some("coop", "plain", loss="ranking", run="r", model="ranking"),
-        some("coop", "plain", calibrator="platt"),
-        some("coop", "zero-shot", calibrator="platt"),
-        some("coop", "CCR", calibrator="dac"),
-        some("coop", "CCR", regularizer="kgcoop", run="k", model="k"),
+        few("coop", "plain", loss="ranking", run="r", model="ranking"),
+        few("coop", "plain", calibrator="platt"),
+        few("coop", "zero-shot", calibrator="platt"),
+        few("coop", "CCR", calibrator="dac"),
+        few("coop", "CCR", regularizer="kgcoop", run="k", model="k"),
     )
     assert paper_tables(frame_of(*others)) == []
-    assert paper_tables(frame_of(*others, some("coop", "plain"))) == []
-    plain = frame_part(some("coop", "plain"), some("coop", "CCR"))
-    mixed = frame_part(some("coop", "plain"), some("coop", "CCR"), *others)
+    assert paper_tables(frame_of(*others, few("coop", "plain"))) == []
+    plain = frame_part(few("coop", "plain"), few("coop", "CCR"))
+    mixed = frame_part(few("coop", "plain"), few("coop", "CCR"), *others)
     assert [t.table for t in plain.values()] == [t.table for t in mixed.values()]
 
 
@@ -293,10 +328,10 @@ def test_one_split_has_no_spread():
 
 
 def test_each_data_set_has_a_table_and_runs_on_several_one_across(tmp_path):
-    places = ("scenes:noto", "日本", "a_b|$&%#{~}", "a^b\\" + "x" * 80)
-    twin = "a b"  # with the same letters as the third
-    places = (*places, twin)
-    found = frame_part(*(some("coop", m, data=d) for d in places for m in ("plain", "CCR")))
+    places = ("scenes:noto", "日本", "a_b|$&%#{~}", "a b")  # the last two of the same letters
+    groups = ("all", "head")
+    few = partial(some, "coop", splits=(1, 2), groups=groups)
+    found = frame_part(*(few(m, data=d) for d in places for m in ("plain", "CCR")))
     assert len(found) == 3 * len(places) + 1
     assert all(re.fullmatch("[a-z0-9_]+", name) for name in found)
     assert found["calibration_error_scenes_noto_test"].table[0].startswith(KINDS[0].title)
@@ -309,13 +344,13 @@ def test_each_data_set_has_a_table_and_runs_on_several_one_across(tmp_path):
         ["CoOp", place, metric] for place in places for metric in ("ECE", "accuracy")
     ]
     assert notes_with(across, "none is marked as the source")
-    assert notes_with(across, "Missing runs: DOR of CoOp;")
+    assert notes_with(across, "Missing runs (–): DOR of CoOp.")
     written = write_tables([across, found["calibration_error_a_b_test_2"]], tmp_path)
     for path in written[2::3]:
         assert len(latex_tables(path.read_text(encoding="utf-8"))) == 1
     assert r"| a_b\|$&%#{~} | ECE |" in written[0].read_text(encoding="utf-8")
     apart = frame_part(
-        *(some("coop", m, data=d, run=f"{m}{d}") for d in places[:2] for m in ("plain", "CCR"))
+        *(few(m, data=d, run=f"{m}{d}") for d in places[:2] for m in ("plain", "CCR"))
     )
     assert "domain_generalisation" not in apart
 
@@ -325,7 +360,7 @@ def test_a_run_that_is_missing_on_one_data_set_is_a_gap_there():
     (table,) = [t for t in paper_tables(frame_of(*plain, some("coop", "CCR", data="x")))
                 if t.name == "domain_generalisation"]  # fmt: skip
     assert [line["CCR"] == "–" for line in lines_of(table)] == [False, False, True, True]
-    assert notes_with(table, "Missing runs: CCR of CoOp on y;")
+    assert notes_with(table, "Missing runs (–): CCR of CoOp on y.")
 
 
 def test_the_source_is_marked_where_the_table_tells_it_and_the_paper_stands_there():
@@ -340,7 +375,8 @@ def test_the_source_is_marked_where_the_table_tells_it_and_the_paper_stands_ther
     assert (first["plain (paper)"], first["CCR (paper)"]) == ("5.10", "3.92")
     assert third["plain (paper)"] == ""
     assert notes_with(found["domain_generalisation"], "3.92 in the table, but 2.92 in the text")
-    (rest,) = notes_with(found["domain_generalisation"], "without a row here")
+    rest = remarks(found["domain_generalisation"])
+    assert "without a row here" in rest
     assert "CoOp, COCO-2014, accuracy: plain 63.55, CCR 72.47" in rest
     assert "CoOp, source, ECE" not in rest
 
@@ -382,13 +418,15 @@ def test_doubts_and_what_has_no_row_are_said(beside):
     (origin,) = notes_with(table, "(paper): ")
     for word in ("six data sets", "ViT-B/16", "16 shots", "not comparable"):
         assert word in origin
-    (rest,) = notes_with(table, "Printed in the paper, without a row here")
+    rest = table.remarks[-1]
+    assert rest.startswith("Printed in the paper, without a row here")
     assert "T2I-PAL, MCE, weighted: plain 1.37, DAC 1.18, DOR 1.26, CCR 1.04" in rest
     assert "CoOp" not in rest
-    assert notes_with(table, "--set preset=paper")
+    assert notes_with(table, "Definitions differ: here preset textbook, 15 bins;")
+    assert "--set preset=paper" in remarks(table)
     accuracy = beside["base_to_new_accuracy"]
     assert notes_with(accuracy, "81.67 to 81.42")
-    assert not notes_with(accuracy, "--set preset=paper")
+    assert "preset=paper" not in remarks(accuracy)
     like = frame_part(
         *(some("coop", m, preset="paper", n_bins=10) for m in ("plain", "CCR")), with_paper=True
     )
@@ -438,6 +476,7 @@ def test_files_hold_the_same_and_are_whole(made, beside, tmp_path):
             marked = [[f"**{t}**" if isinstance(t, Best) else t for t in row] for row in body]
             assert shown == [header, *marked]
             assert all(note in markdown for note in table.notes)
+            assert markdown.count("```toml\n") == remarks(table).count(":\n\n")
             latex = (folder / f"{name}.tex").read_text(encoding="utf-8")
             (cells,) = latex_tables(latex)
             bare = [[re.sub(r"\\textbf\{(.*)\}$", r"\1", cell) for cell in row] for row in cells]
@@ -447,7 +486,9 @@ def test_files_hold_the_same_and_are_whole(made, beside, tmp_path):
             assert bare[1:] == ours
             bold = [[cell.startswith(r"\textbf{") for cell in row] for row in cells[1:]]
             assert bold == [[isinstance(text, Best) for text in row] for row in body]
-            assert all(f"% {note}\n" in latex for note in table.notes)
+            assert latex.count(r"\parbox") == 1
+            said = [line for remark in table.remarks for line in remark.splitlines() if line]
+            assert all(f"\n% {line}\n" in latex for line in said)
             back = pd.read_csv(folder / f"{name}.csv", keep_default_na=False)
             assert [float(value) for value in back["mean"]] == table.frame["mean"].tolist()
             assert list(back["origin"]) == list(table.frame["origin"])

@@ -210,7 +210,7 @@ def test_log_axes_start_below_one_positive_in_the_largest_bin(largest: int, star
 def test_log_ticks_are_plain_numbers():
     ax = draw_log_reliability(LOW_BINS, start=1e-6)
     ax.figure.draw_without_rendering()
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "0.01", "1e−4", "1e−6"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "0.01", "1e−4"]
 
 
 # pages

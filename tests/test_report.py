@@ -4,10 +4,11 @@ import copy
 import csv
 import io
 import json
+import re
 
 import numpy as np
 import pytest
-from latex import latex_tables
+from latex import FIT, latex_tables
 
 from ccr_diag import report, report_layout, report_tables
 from ccr_diag.errors import BadData
@@ -32,7 +33,7 @@ def a_model(name, measurement, **changes):
     } | changes
 
 
-def measured(groups=("head", "head", "new", "new"), n_bootstrap=30, power=1.0, **options):
+def measured(groups=("head", "head", "new", "new"), n_bootstrap=8, power=1.0, **options):
     rng = np.random.default_rng(0)
     p = rng.uniform(size=(120, 4))
     y = (rng.uniform(size=p.shape) < p).astype(np.int8)
@@ -175,7 +176,7 @@ def test_what_is_best_is_bold_in_markdown_and_latex_alone():
     assert report_layout.as_csv([["a", best]]) == "a,1.5 ± 0.1\n"
     piped = report_layout.Best("a|b_&")
     assert r"**a\|b_&**" in report_layout.as_markdown([("T", ["x", "y"], [["n", piped]])])
-    assert r"\textbf{a|b\_\&}" in report_layout.as_latex([("T", ["x", "y"], [["n", piped]])])
+    assert r"\textbf{a$|$b\_\&}" in report_layout.as_latex([("T", ["x", "y"], [["n", piped]])])
 
 
 def rows_of(table):
@@ -341,17 +342,55 @@ def test_files_name_models_by_name_and_hold_no_nan(two_models):
 def test_latex_is_escaped_and_balanced(two_models):
     latex = report.render(two_models, "latex")
     assert r"bad\_one & " in latex
-    assert latex.startswith("% Definitions:")
+    assert latex.count(". Definitions: ") == 7  # in each caption
     assert len(latex_tables(latex)) == 7
     table = ("50 % of a_b", ["x", "y"], [["a&b", "< 1"], ["{^~\\", "±"]])
     assert report_layout.as_latex([table]) == "\n".join(
         [
-            r"\begin{table}", r"\centering", r"\caption{50 \% of a\_b}", r"\begin{tabular}{ll}",
+            r"% \usepackage{booktabs,graphicx}", "", r"\begin{table}", r"\centering",
+            r"\caption{50 \% of a\_b}\medskip", FIT, r"\begin{tabular}{ll}",
             r"\toprule", r"x & y \\", r"\midrule", r"a\&b & $<$ 1 \\",
             r"\{\textasciicircum{}\textasciitilde{}\textbackslash{} & $\pm$ \\",
-            r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
+            r"\bottomrule", r"\end{tabular}}", r"\end{table}", "",
         ]
     )  # fmt: skip
+
+
+def test_latex_of_names_that_look_like_options_or_are_of_another_script():
+    rows = [[name, "1"] for name in ("[3pt] a", "*a", "a|b")]
+    latex = report_layout.as_latex([("T", ["[x]", "y"], rows)])
+    assert all(line in latex for line in (r"{}[x] & y", r"{}[3pt] a & 1", r"{}*a & 1", "a$|$b & 1"))
+    assert "XeLaTeX" not in latex
+    assert "XeLaTeX" not in report_layout.as_latex([("Ñ ł λ “…” – Σ", ["x"], [])])
+    assert "% Letters here need XeLaTeX" in report_layout.as_latex([("日本", ["x"], [])])
+
+
+def test_latex_notes_stand_in_the_caption_and_below():
+    latex = report_layout.as_latex([("T_1", ["x"], [["a"]])], ["Of `a_b`, |c|.", "50 %.", "So."])
+    assert r"\caption[{T\_1}]{T\_1. Of \texttt{a\_b}, $|$c$|$.}\medskip" in latex
+    assert r"\par\medskip\parbox{\linewidth}{\footnotesize 50 \%. So.}" in latex
+    assert latex_tables(latex) == [[["x"], ["a"]]]
+
+
+def test_rows_of_one_name_stand_together_in_latex():
+    latex = report_layout.as_latex([("T", ["x", "y"], [["a", "1"], ["a", "2"], ["b", "3"]])])
+    lines = latex.splitlines()[-7:-3]
+    assert lines == [r"a & 1 \\", r" & 2 \\", r"\addlinespace", r"b & 3 \\"]
+    assert latex_tables(latex) == [[["x", "y"], ["a", "1"], ["a", "2"], ["b", "3"]]]
+    assert "addlinespace" not in report_layout.as_latex([("T", ["x"], [["a"], ["b"]])])
+
+
+def test_latex_tables_too_wide_or_too_long_are_cut_and_keep_the_names_of_rows():
+    columns = [f"CCR, λ {i}" for i in range(30)]
+    rows = [[f"m{i}", "ECE", *["10.00 ± 1.00"] * 30] for i in range(50)]
+    latex = report_layout.as_latex([("T", ["model", "metric", *columns], rows)])
+    found = latex_tables(latex)
+    assert re.findall(r"\\caption\{T \((\d) of 6\)\}", latex) == list("123456")
+    assert [len(cells) for cells in found] == [26] * 6
+    assert all(cells[0][:2] == ["model", "metric"] for cells in found)
+    shown = [name for cells in found[:3] for name in cells[0][2:]]
+    assert shown == [name.replace("λ", r"$\lambda$") for name in columns]
+    assert [row[0] for cells in found[::3] for row in cells[1:]] == [row[0] for row in rows]
 
 
 def test_any_tables_can_be_laid_out():

@@ -52,6 +52,13 @@ CONTRAST = """(selectors) => {
   });
 }"""
 
+AXES = """() => {
+  const ends = (e) => { const box = e.getBoundingClientRect(); return [box.left, box.right]; };
+  const shown = [...document.querySelectorAll("svg.interval, svg.axis")]
+    .filter(e => e.checkVisibility());
+  return shown.flatMap((e, i) => e.matches(".axis") ? [[ends(e), ends(shown[i - 1])]] : []);
+}"""
+
 INSIDE_IS_SHOWN = "e => e.lastElementChild.checkVisibility()"
 
 
@@ -69,9 +76,9 @@ def browser():
         launched.close()
 
 
-def open_page(browser: Browser, file: Path, **options) -> tuple[Page, list[str]]:
+def open_page(browser: Browser, file: Path) -> tuple[Page, list[str]]:
     """A page, and a list that grows by all that went wrong in it or was asked for by it."""
-    page = browser.new_page(**options)
+    page = browser.new_page()
     wrong: list[str] = []
     page.on("console", lambda said: wrong.append(f"console: {said.text}"))
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
@@ -80,7 +87,7 @@ def open_page(browser: Browser, file: Path, **options) -> tuple[Page, list[str]]
     return page, wrong
 
 
-def smaller(results, models=3, classes=24):
+def smaller(results, models=3, classes=12):
     """The same with fewer models, splits and classes."""
     results["models"] = results["models"][:models]
     for model in results["models"]:
@@ -123,8 +130,18 @@ def file(folder, record):
     return path
 
 
+@pytest.fixture(scope="module")
+def seen(browser, file):
+    """For tests that change nothing."""
+    page, wrong = open_page(browser, file)
+    yield page
+    page.close()
+    assert wrong == []
+
+
 @pytest.fixture
 def opened(browser, file):
+    """A page of its own."""
     page, wrong = open_page(browser, file)
     yield page
     page.close()
@@ -208,8 +225,8 @@ def test_the_first_stop_of_the_keyboard_skips_to_the_content(opened):
     assert link.bounding_box()["x"] >= 0
 
 
-def test_numbers_are_those_of_the_record(opened, record):
-    shown = opened.evaluate(
+def test_numbers_are_those_of_the_record(seen, record):
+    shown = seen.evaluate(
         "() => [...document.querySelectorAll('section.panel table.classes')].map(t =>"
         " [...t.tBodies[0].rows].map(r => [...r.cells].filter(c => 'value' in c.dataset)"
         ".map(c => Number(c.dataset.value))))"
@@ -223,14 +240,14 @@ def test_numbers_are_those_of_the_record(opened, record):
             ]
 
 
-def test_texts_round_the_numbers_beside_them(opened):
+def test_texts_round_the_numbers_beside_them(seen):
     """Shares are shown in percent, signed ones in points; else the number itself."""
-    cells = opened.evaluate(
+    cells = seen.evaluate(
         "() => [...document.querySelectorAll('td[data-value]')].filter(c => c.checkVisibility())"
         ".map(c => [Number(c.dataset.value), (c.querySelector('.number') || c.firstChild)"
         ".textContent.trim()])"
     )
-    assert len(cells) > 150
+    assert len(cells) > 80
     for value, text in cells:
         if text == "< 0.001":
             assert value < 0.001
@@ -257,26 +274,24 @@ def test_one_model_is_shown_at_a_time(opened, record):
     assert [panels.nth(i).is_visible() for i in range(3)] == [False, True, False]
 
 
-def test_headings_are_in_order_and_pictures_say_what_they_show(opened):
-    levels = opened.evaluate(
-        "[...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])"
-    )
+def test_headings_are_in_order_and_pictures_say_what_they_show(seen):
+    levels = seen.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])")
     assert levels[0] == 1
     assert all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
-    silent = opened.evaluate(
+    silent = seen.evaluate(
         "() => [...document.querySelectorAll('svg')].filter(s => s.getAttribute('role') === 'img'"
         " ? !s.querySelector('title')?.textContent.trim() : s.ariaHidden !== 'true').length"
     )
     assert silent == 0
-    assert opened.locator("svg[role=img]").count() > 10
-    assert opened.locator("table:not(:has(caption))").count() == 0
-    assert opened.locator("html[lang=en]").count() == 1
+    assert seen.locator("svg[role=img]").count() > 10
+    assert seen.locator("table:not(:has(caption))").count() == 0
+    assert seen.locator("html[lang=en]").count() == 1
 
 
-def test_identities_are_unique_and_links_lead_somewhere(opened):
-    ids = opened.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+def test_identities_are_unique_and_links_lead_somewhere(seen):
+    ids = seen.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
-    targets = opened.evaluate("[...document.querySelectorAll('a[href]')].map(a => a.hash.slice(1))")
+    targets = seen.evaluate("[...document.querySelectorAll('a[href]')].map(a => a.hash.slice(1))")
     assert set(targets) <= set(ids)
 
 
@@ -301,6 +316,10 @@ def test_printed_it_shows_everything_on_white(opened, record):
     assert contrast > 15
     assert not opened.locator("input[type=search]").first.is_visible()
     assert len(rows_of(table(opened))) == len(record["models"][0]["classes"])
+
+
+def test_axes_have_the_ends_of_what_stands_above_them(seen):
+    assert_axes_fit(seen)
 
 
 def test_on_a_phone_nothing_hangs_over(opened):
@@ -332,17 +351,23 @@ def test_a_thousand_classes_load_in_two_seconds(browser, folder):
     path = folder / "many.html"
     path.write_text(results_page(results), encoding="utf-8")
     assert path.stat().st_size < 5e6
-    took = []
-    for _ in range(3):  # the machine may be busy
-        page, wrong = open_page(browser, path)
-        timing = page.evaluate("performance.getEntriesByType('navigation')[0].toJSON()")
-        assert page.locator("table.classes tbody tr").count() == MANY
-        assert wrong == []
-        page.close()
-        took.append(timing["loadEventEnd"] / 1000)
-        if took[-1] < LOAD_SECONDS:
-            return
-    pytest.fail(f"The page of {MANY} classes took {min(took):.1f} s to load.")
+    page = browser.new_page()
+    # Seconds of processor: the same on a machine that does much else.
+    told = page.context.new_cdp_session(page)
+    told.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.goto(path.as_uri())
+    assert page.locator("table.classes tbody tr").count() == MANY
+    found = {m["name"]: m["value"] for m in told.send("Performance.getMetrics")["metrics"]}
+    assert 0 < found["TaskDuration"] < LOAD_SECONDS
+    page.close()
+
+
+def assert_axes_fit(page):
+    """Every axis in sight is as wide as the marks above it, so that its ticks are theirs."""
+    ends = page.evaluate(AXES)
+    assert ends
+    for axis, mark in ends:
+        assert axis == pytest.approx(mark, abs=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -399,6 +424,7 @@ def test_a_comparison_writes_a_report_that_opens(ccr, browser, folder, predictio
     found.locator("thead button", has_text="difference").first.click()
     order = [row["class"] for row in sorted(rows, key=lambda row: row["difference"])]
     assert [row[0] for row in rows_of(found)] == order
+    assert_axes_fit(page)
     page.locator("input[type=search]").fill("script")
     assert [row[0] for row in rows_of(found)] == [HOSTILE[1]]
     for scheme, side in (("dark", "lighter"), ("light", "darker")):

@@ -14,6 +14,7 @@ from sweep_frames import GROUPS, METRICS, lambda_study, rows, value, zero_shot
 from ccr_diag.report_layout import Best
 from ccr_diag.report_sweep import TABLES, labels, notes, render_sweep, tables
 from ccr_diag.sweep_table import check_table, summarise
+from ccr_diag.table_files import sweep_tables
 
 
 def study(**changes) -> pd.DataFrame:
@@ -138,7 +139,7 @@ def test_text_markdown_and_latex_hold_the_same_cells():
     read = [row for rows in latex_tables(latex) for row in rows[1:]]
     bold = [[cell.startswith(r"\textbf{") for cell in row] for row in read]
     assert bold == [[isinstance(text, Best) for text in row] for row in shown]
-    assert latex.splitlines()[-1].startswith("% Mean ± ")
+    assert latex.count(r". Mean $\pm$ half of the 95 \% interval over splits") == len(tables(table))
     assert text.endswith("15 bins.\n")
     assert max(map(len, render_sweep(table, "text", 70).splitlines())) <= 70
 
@@ -157,3 +158,10 @@ def test_csv_and_json_hold_the_means_in_full():
     assert content["definitions"]["n_bins"] == 15
     alone = json.loads(render_sweep(together(rows(1.0, splits=(1,))), "json"))["means"][0]
     assert (alone["low"], alone["sd"], alone["n"]) == (None, None, 1)
+
+
+def test_files_of_tables_say_the_spread_that_was_asked_for():
+    files = sweep_tables(study(), "sd")
+    assert "Mean ± standard deviation over splits" in files["sweep.md"]
+    assert r"Mean $\pm$ standard deviation over splits" in files["sweep.tex"]
+    assert files["sweep.csv"] == sweep_tables(study())["sweep.csv"]

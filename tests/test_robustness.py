@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from sweep_frames import lambda_study, rows, zero_shot
 
 from ccr_diag.errors import BadConfig, BadData
+from ccr_diag.figures.curves import group_handles
 from ccr_diag.figures.robustness import (
     draw_robustness,
     robustness_page,
@@ -286,3 +287,9 @@ def test_figures_of_a_bad_sweep_are_one_line(ccr, tmp_path):
     result = ccr("figures", tmp_path)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "is none of these" in result.stderr
+
+
+def test_the_legend_shows_the_dashes_of_groups_free_of_markers():
+    handles = group_handles(["base", "new", "head"])
+    assert {handle.get_marker() for handle in handles} == {"None"}
+    assert len({handle.get_linestyle() for handle in handles}) == 3

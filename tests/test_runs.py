@@ -11,8 +11,10 @@ from ccr_diag.errors import OutputExists, RunFailed
 from ccr_diag.runs import (
     CONFIG,
     DONE,
+    OWN_NAMES,
     output_folder,
     prepare_output,
+    split_file,
     versions,
     write_atomically,
     write_text,
@@ -165,3 +167,15 @@ def test_what_is_to_be_read_is_not_deleted(tmp_path):
 
 def test_versions_name_what_numbers_depend_on():
     assert {"python", "ccr-diag", "torch", "numpy"} <= set(versions())
+
+
+def test_files_of_models_are_readable_and_never_of_two():
+    assert split_file("bce+ccr (mean bias)", 2) == "bce-ccr-mean-bias-split-2.npz"
+    folders = ("猫", "犬", "☃", "☁", "a b", "a-b", "A-b", "mean bias", "é", "e", "x" * 300)
+    models = [f"bce [{folder}]" for folder in folders] + ["bce (mean bias)", "bce"]
+    files = [split_file(model, 1) for model in models]
+    assert len({file.lower() for file in files}) == len(models)
+    assert files[0].startswith("bce-猫-")
+    assert all(OWN_NAMES.fullmatch(file) for file in files)
+    assert all(len(f".{file}".encode()) < 240 for file in files)
+    assert not OWN_NAMES.fullmatch("My_data-split-1.npz")

@@ -44,6 +44,8 @@ def test_bars_are_the_neighbours_kept(story: Picture, shared_results: Results):
         assert bar.get_x() == 0
         assert bar.get_y() + bar.get_height() / 2 == pytest.approx(row)
         assert ax.texts[row].get_text() == f"{entry['value']:.2f}"
+        (key,) = (line for line in ax.lines if line.get_ydata()[0] == row)
+        assert (key.get_marker(), key.get_color()) == (LOOKS[method].marker, LOOKS[method].colour)
     assert [label.get_text() for label in ax.get_yticklabels()] == [
         "Zero-shot", "BCE", "Ranking", "BCE + CCR",
     ]  # fmt: skip
@@ -76,10 +78,13 @@ def test_lines_are_the_values_by_group(
 
 def test_it_claims_nothing_and_names_the_bias(story: Picture):
     said = notes_of(story.figure)
-    assert "All four read without a bias on made-up: mean over splits" in said
-    assert "Read with another bias, positive ECE over all: zero-shot (prior bias) 0." in said
+    assert "Test images of made-up. All four are read without a bias. Points: mean over" in said
+    assert "With another bias, positive ECE over all classes: zero-shot (prior bias) 0." in said
     titles = [ax.get_title("left") for ax in story.figure.axes]
-    assert titles == ["Text geometry", "Retrieval", "Direction of the error", "Size of the error"]
+    assert titles == [
+        "Text geometry", "Retrieval", "Calibration error: direction", "Calibration error: size",
+    ]  # fmt: skip
+    assert story.figure.get_facecolor() == (1, 1, 1, 1)  # on dark pages, too
     assert not overlaps(story.figure)
 
 

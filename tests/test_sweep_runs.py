@@ -90,7 +90,7 @@ def _wait_for(what, process):
 
 
 def test_a_sweep_that_is_killed_and_interrupted_ends_with_the_table_of_an_unbroken_one(
-    grid_file, swept, tmp_path
+    grid_file, swept, ccr, tmp_path
 ):
     out = tmp_path / "out"
     options = (grid_file, "--workers", 2, "--output", out, "--resume")
@@ -110,9 +110,8 @@ def test_a_sweep_that_is_killed_and_interrupted_ends_with_the_table_of_an_unbrok
     )
     assert "Traceback" not in said
 
-    ended = _start(*options, "--workers", 1, cwd=tmp_path)  # the last one counts
-    _, said = ended.communicate(timeout=SECONDS)
-    assert ended.returncode == 0, said
+    ended = ccr("sweep", *options, "--workers", 1)  # the last one counts
+    assert ended.exit_code == 0, ended.output
     assert (out / "results.csv").read_bytes() == (swept / "results.csv").read_bytes()
     assert (out / "results.parquet").read_bytes() == (swept / "results.parquet").read_bytes()
 

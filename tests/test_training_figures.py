@@ -113,13 +113,15 @@ def test_the_page_has_a_panel_a_kind_of_loss(page, folders):
     assert "Missing" not in page.figure._supxlabel.get_text()
 
 
-def test_the_table_holds_every_mean(page):
-    assert len(page.table) == (2 + 1 + 1 + 3) * EPOCHS
+def test_the_table_holds_every_mean_and_the_value_of_every_split(page):
+    assert len(page.table) == (2 + 1 + 1 + 3) * EPOCHS * (1 + 2)
     assert page.name == "training_curves"
-    for ax, (_, part) in zip(page.figure.axes, page.table.groupby("term", sort=False), strict=True):
+    table = page.table.fillna({"split": 0})  # 0: a mean
+    for ax, (_, part) in zip(page.figure.axes, table.groupby("term", sort=False), strict=True):
         drawn = lines_of(ax)
-        for run, rows in part.groupby("run"):
-            assert list(drawn[run].get_ydata()) == rows["mean"].tolist()
+        for (run, split), rows in part.groupby(["run", "split"]):
+            line = drawn[f"{run}/{split}" if split else run]
+            assert list(line.get_ydata()) == rows["mean"].tolist()
 
 
 def test_older_logs_have_a_gap_that_is_said(tmp_path):

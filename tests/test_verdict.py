@@ -23,14 +23,30 @@ def pool(ece, signed=(0.0, -0.01, 0.01), n_positive=300, n_known=1000, **metrics
     return {"metrics": found, "n_positive": n_positive, "n_known": n_known}
 
 
-def model(name, *args, groups=None, rule=None, **kwargs):
+# In two bins of five: fewer labels are positive than in a calibrated model, and more in another.
+BINS = {
+    "count": [9, 9, 0, 9, 9],
+    "frequency": [0.3, 0.2, None, 0.1, 0.2],
+    "low": [0.0, 0.1, None, 0.4, 0.7],
+    "high": [0.2, 0.4, None, 0.9, 0.9],
+}
+
+
+def bins(**changes):
+    return copy.deepcopy(BINS) | changes
+
+
+WITHIN = bins(frequency=[0.1, 0.2, None, 0.5, 0.8])
+
+
+def model(name, *args, groups=None, rule=None, where=WITHIN, findings=(), **kwargs):
     return {
         "name": name, "label": name.upper(), "map_rule": rule, "groups": groups or {},
-        **pool(*args, **kwargs),
+        "reliability": {"positive": where}, "findings": findings, **pool(*args, **kwargs),
     }  # fmt: skip
 
 
-def results(*models, differences=()):
+def results(*models, differences=(), preset="textbook"):
     pairs = [
         {"a": a, "b": b, "rows": [
             {"metric": "map", "group": "all", "verdict": "better"},
@@ -39,7 +55,11 @@ def results(*models, differences=()):
         ]}
         for a, b, said in differences
     ]  # fmt: skip
-    return {"models": list(models), "differences": {"pairs": pairs} if pairs else {}}
+    return {
+        "models": list(models),
+        "definitions": {"preset": preset},
+        "differences": {"pairs": pairs} if pairs else {},
+    }
 
 
 # one model
@@ -53,10 +73,9 @@ def results(*models, differences=()):
         ((0.05, 0.04, 0.06), (-0.05, -0.06, -0.04), "off",
          "A is under-confident by 5.0 points [4.0, 6.0] on average: ECE 5.0 % [4.0, 6.0]."),
         ((0.05, 0.04, 0.06), (0.01, -0.01, 0.03), "off",
-         "A is off, too high in some places and too low in others: ECE 5.0 % [4.0, 6.0]."),
+         "A is off: ECE 5.0 % [4.0, 6.0]."),
         ((0.05, 0.04, 0.06), (0.01, 0.005, 0.015), "off",
-         "A is off, too high in some places and too low in others, and over-confident by 1.0 "
-         "points [0.5, 1.5] on average: ECE 5.0 % [4.0, 6.0]."),
+         "A is over-confident by 1.0 points [0.5, 1.5] on average: ECE 5.0 % [4.0, 6.0]."),
         ((0.02, 0.0, 0.04), (0.0, -0.01, 0.01), "cannot tell",
          "A cannot be told from calibrated: ECE 2.0 % [0.0, 4.0]."),
         ((0.02, 2e-11, 0.04), (0.0, -0.01, 0.01), "cannot tell", "A cannot be told"),
@@ -75,14 +94,71 @@ def test_one_model(ece, signed, state, said):
     assert found.evidence["value"] == ece[0]
 
 
+def test_the_verdict_does_not_contradict_the_findings():
+    def found(rule, ece=(0.02, 0.0, 0.04)):
+        findings = [{"text": f"By {rule}.", "evidence": {"rule": rule}}]
+        return model_verdict(model("a", ece, findings=findings))
+
+    off = found("signed_error")
+    assert off.state == off.evidence["state"] == "off"
+    assert off.text == "A is off, though its ECE alone does not tell: 2.0 % [0.0, 4.0]."
+    assert off.reasons == ("By signed_error.",)
+    assert found("definitions").state == "cannot tell"
+    assert found("slope", ece=(0.02, 0.0, 0.025)).state == "calibrated"  # so little matters not
+    assert found("slope", ece=(0.02, None, None)).state == "cannot tell"
+
+
+def test_both_directions_are_named_only_where_bins_show_both():
+    def said(signed, where):
+        found = model("a", (0.05, 0.04, 0.06), signed, where=where)
+        return model_verdict(found).text.removesuffix(": ECE 5.0 % [4.0, 6.0].")
+
+    undecided, small, large = (0.01, -0.01, 0.03), (0.01, 0.005, 0.015), (0.04, 0.035, 0.045)
+    mixed = "A is off, too high in some places and too low in others"
+    assert said(undecided, BINS) == mixed
+    assert said(undecided, bins(frequency=[0.1, 0.0, None, 0.3, 0.8])) == "A is off"
+    assert said(small, BINS) == f"{mixed}, and over-confident by 1.0 points [0.5, 1.5] on average"
+    assert said(large, BINS) == "A is over-confident by 4.0 points [3.5, 4.5] on average"
+
+
+@pytest.mark.parametrize("preset", ["procal", "paper"])
+def test_the_calibration_error_is_the_one_that_the_preset_begins_with(preset):
+    def pools(name, positive, decision):
+        return model(
+            name, positive, (0.05, 0.04, 0.06), ece_decision=decision, ece_after_platt=(0.0, 0, 0)
+        )
+
+    one = pools("a", (0.05, 0.04, 0.06), (0.02, 0.01, 0.03))
+    found = verdict(results(one, preset=preset))
+    assert found.text == "A is off: decision ECE 2.0 % [1.0, 3.0]."
+    assert found.evidence["metric"] == "ece_decision"
+    assert not found.reasons  # scale and bias are measured by the ECE of p
+    other = pools("b", (0.01, 0.005, 0.015), (0.04, 0.03, 0.05))
+    differences = [("a", "b", "worse")]
+    pair = results(one, other, differences=differences, preset=preset)
+    assert "cannot be told apart from B" in verdict(pair).text  # that of p does not count
+    pair["differences"]["pairs"][0]["rows"][2]["metric"] = "ece_decision"
+    assert verdict(pair).text.startswith("A is the best calibrated of 2 models, though itself off")
+
+
 def test_over_splits_an_error_must_lie_above_what_chance_alone_makes():
     """That interval is not inverted: a calibrated model has one above 0."""
     chance = {"ece_expected_positive": (0.03, 0.02, 0.035)}
     at_chance = model("a", (0.03, 0.02, 0.04), **chance)
+    (reason,) = model_verdict(at_chance).reasons
+    assert reason == "By chance alone a calibrated model would show 3 % on these labels."
     assert model_verdict(at_chance).state == "cannot tell"
     assert model_verdict(model("a", (0.05, 0.036, 0.06), **chance)).state == "off"
     drawn = model("a", (0.03, 0.02, 0.04), ece_expected_positive=(0.03, None, None))
     assert model_verdict(drawn).state == "off"
+
+
+def test_a_value_above_its_interval_is_explained():
+    found = model("a", (0.03, 0.0, 0.029), ece_expected_positive=(0.031, None, None))
+    assert model_verdict(found).reasons == (
+        "By chance alone a calibrated model would show 3.1 % on these labels; the interval has "
+        "that taken off.",
+    )
 
 
 def test_the_worst_group_is_one_that_is_surely_off():
@@ -102,12 +178,12 @@ def test_the_worst_group_is_one_that_is_surely_off():
 def test_what_scale_and_bias_would_repair():
     found = model_verdict(model("a", (0.05, 0.04, 0.06), ece_after_platt=(0.01, 0.0, 0.02)))
     assert found.reasons == (
-        "A change of scale and bias alone, fitted on these images, would take the ECE from 5 % "
-        "to 1 %.",
+        "A change of scale and bias alone, fitted on these images, would take the ECE from 5.0 % "
+        "to 1.0 %.",
     )
-    assert not model_verdict(
-        model("a", (0.05, 0.04, 0.06), ece_after_platt=(0.06, 0.0, 0.07))
-    ).reasons
+    for after in (0.06, 0.0497):  # worse; the same as it is printed
+        unrepaired = model("a", (0.05, 0.04, 0.06), ece_after_platt=(after, 0.0, 0.07))
+        assert not model_verdict(unrepaired).reasons
 
 
 # several models
@@ -133,7 +209,7 @@ def test_best_is_named_only_if_every_difference_says_so(order):
     close = [("a", "b", "better"), ("b", "c", "cannot tell"), ("a", "c", "better")]
     found = verdict(results(*models, differences=close))
     assert found.text == (
-        "B shows the least calibration error, an ECE of 2.0 % [1.0, 3.0], but cannot be told "
+        "B shows the least calibration error, ECE 2.0 % [1.0, 3.0], but cannot be told "
         "apart from C."
     )
     assert found.evidence["not_told_apart"] == ["c"]
@@ -176,18 +252,6 @@ def test_the_bias_is_named_where_the_same_scores_are_read_twice():
 
 
 # where
-
-
-BINS = {
-    "count": [9, 9, 0, 9, 9],
-    "frequency": [0.3, 0.2, None, 0.1, 0.2],
-    "low": [0.0, 0.1, None, 0.4, 0.7],
-    "high": [0.2, 0.4, None, 0.9, 0.9],
-}
-
-
-def bins(**changes):
-    return copy.deepcopy(BINS) | changes
 
 
 @pytest.mark.parametrize(
@@ -252,9 +316,10 @@ def test_verdicts_are_read_from_the_differences_that_are_written():
     }
     record = {
         "models": [
-            {"name": name, "label": name, "map_rule": None, **m.to_json()}
+            {"name": name, "label": name, "map_rule": None, "findings": [], **m.to_json()}
             for name, m in both.items()
         ],
         "differences": differences_over_images(both),
+        "definitions": {"preset": "textbook"},
     }
-    assert verdict(record).text.startswith("good is the best calibrated of 2 models, with an ECE")
+    assert verdict(record).text.startswith("good is the best calibrated of 2 models: ECE")

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import linregress
 from scipy.stats import t as student
 
 from ccr_diag.metrics.association import Correlation, correlate
@@ -77,16 +76,17 @@ def fit_line(x: Float[np.ndarray, " classes"], y: Float[np.ndarray, " others"]) 
     n = len(x)
     if n < 2 or not np.ptp(x):
         return LineFit(n, None, None, None, None, [], [], [], [], pearson, spearman)
-    found = linregress(x, y)
-    slope, intercept = float(found.slope), float(found.intercept)
+    spread = float(np.square(x - x.mean()).sum())
+    slope = float((x - x.mean()) @ (y - y.mean())) / spread
+    intercept = float(y.mean() - slope * x.mean())
     at = np.linspace(x.min(), x.max(), PLACES)
     line = intercept + slope * at
     if n < 3:
         places, heights = at.tolist(), line.tolist()
         return LineFit(n, slope, None, None, intercept, places, heights, [], [], pearson, spearman)
     t = float(student.ppf((1 + LEVEL) / 2, n - 2))
-    # linregress gives s / √S as the standard error of the slope.
-    around_slope, spread = t * float(found.stderr), np.square(x - x.mean()).sum()
+    left = np.square(y - intercept - slope * x).sum()
+    around_slope = t * float(np.sqrt(left / (n - 2) / spread))
     half = around_slope * np.sqrt(spread / n + np.square(at - x.mean()))
     return LineFit(
         n=n,

@@ -28,6 +28,11 @@ class Preset:
     scale: float
     says: str
 
+    @property
+    def headline(self) -> str:
+        """The calibration error that its tables begin with."""
+        return next(iter(self.columns))
+
 
 _TEXTBOOK_COLUMNS = {
     "ece_positive": "ECE, positive",

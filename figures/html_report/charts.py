@@ -6,7 +6,7 @@ from math import ceil, floor, log10
 from typing import Any
 
 from ccr_diag.figures.html_report.numbers import OWN_TERMS, Shown, Term, factor, shown
-from ccr_diag.figures.style import Look, defined
+from ccr_diag.figures.style import Look, defined, number
 from ccr_diag.verdict import stretches, stretches_said
 
 Plain = Mapping[str, Any]
@@ -23,6 +23,9 @@ PATHS = {  # matplotlib's marker → SVG path in a box from -5 to 5
     ">": "M4.6 0-4-4.6V4.6z",
     "p": "M0-4.8 4.6-1.5 2.8 3.9H-2.8L-4.6-1.5z",
     "h": "M0-4.8 4.2-2.4V2.4L0 4.8-4.2 2.4V-2.4z",
+    "H": "M-4.8 0-2.4 4.2H2.4L4.8 0 2.4-4.2H-2.4z",
+    "8": "M-1.8-4.3H1.8L4.3-1.8V1.8L1.8 4.3H-1.8L-4.3 1.8V-1.8z",
+    "d": "M0-5 3 0 0 5-3 0z",
     "*": "M0-5 1.3-1.7 4.8-1.5 2 .7 3 4.2 0 2.2-3 4.2-2 .7-4.8-1.5-1.3-1.7z",
 }
 
@@ -110,7 +113,7 @@ def _round_step(least: float) -> float:
 def _tick_labels(values: Sequence[float], step: float, term: Term) -> list[str]:
     scale = factor(term)
     n = max(-floor(log10(scale * step) + 1e-9), 0)
-    return [f"{scale * value:z.{n}f}".replace("-", "−") for value in values]
+    return [number(scale * value, f"z.{n}f") for value in values]
 
 
 def look_record(look: Look) -> dict[str, str]:

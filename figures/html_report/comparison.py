@@ -1,13 +1,12 @@
 """A comparison of two models → what its report shows, as plain records. Names and rounds alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ccr_diag.figures.html_report.charts import axis, look_record, reliability_chart
 from ccr_diag.figures.html_report.differences_section import pair_record
 from ccr_diag.figures.html_report.environment import render
-from ccr_diag.figures.html_report.numbers import OWN_TERMS, Term, shown, term_of, terms
+from ccr_diag.figures.html_report.numbers import OWN_TERMS, Term, of_class, shown, term_of, terms
 from ccr_diag.figures.html_report.page import all_definitions, chosen_settings
 from ccr_diag.figures.style import results_looks
 from ccr_diag.results import Results
@@ -103,7 +102,7 @@ def _classes(record: Results, known: Mapping[str, Term]) -> dict[str, Any]:
     entries = record["models"][0]["classes"]
     return {
         "grouped": any(entry["group"] is not None for entry in entries),
-        "terms": [_of_class(term_of(known, key)) for key in metrics],
+        "terms": [of_class(term_of(known, key)) for key in metrics],
         "count": OWN_TERMS["n_positive"],
         "rows": [
             {
@@ -121,8 +120,3 @@ def _change(row: Plain, known: Mapping[str, Term]) -> dict[str, Any]:
     """The two values of a class, and their difference."""
     (found,) = pair_record("", "", "", [{**row, "group": "all"}], known)["rows"]
     return {key: found[key] for key in ("a", "b", "difference", "verdict")}
-
-
-def _of_class(term: Term) -> Term:
-    """The mean over classes of average precision is of one class its average precision."""
-    return replace(term, label="AP") if term.key == "map" else term

@@ -8,7 +8,6 @@ from ccr_diag.figures.html_report.numbers import OWN_TERMS, Term, chance, shown,
 from ccr_diag.results import Results
 
 Plain = Mapping[str, Any]
-NO_PAIRS = "There is nothing to compare: the file holds one model."
 NOT_MADE = "They need replicates of the bootstrap, or several splits, and there are none."
 
 
@@ -25,8 +24,7 @@ def differences_section(results: Results, known: Mapping[str, Term]) -> dict[str
         pair_record(f"d{i}", labels[pair["a"]], labels[pair["b"]], pair["rows"], known)
         for i, pair in enumerate(found.get("pairs", []))
     ]
-    why = NO_PAIRS if len(labels) == 1 else NOT_MADE
-    return {"pairs": pairs, "method": found.get("method", why)}
+    return {"pairs": pairs, "method": found.get("method", NOT_MADE)}
 
 
 def pair_record(

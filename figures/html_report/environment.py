@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ def render(template: str, **content: Any) -> str:
         template: a file of this folder that extends ``base.html.j2``.
         **content: what it shows.
     """
-    return _environment().get_template(template).render(**content)
+    return environment().get_template(template).render(**content)
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Where templates are read from, and what they all know."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -30,6 +32,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = _unbroken
     script = (FOLDER / "report.js").read_text(encoding="utf-8")
     # The page allows this script by its digest, and no other: not even a handler in an attribute.
     digest = hashlib.sha256(script.encode()).digest()
@@ -39,3 +42,9 @@ def _environment() -> Environment:
         "script_hash": f"sha256-{base64.b64encode(digest).decode()}",
     }
     return environment
+
+
+def _unbroken(sentence: str) -> str:
+    """The same with no line break within “2.7 %”, “2.7 points” or “[2.4, 2.8]”."""
+    kept = re.sub(r"(?<=\d) (?=%|points\b)", "\u00a0", sentence)
+    return re.sub(r"(?<=\d), (?=[−\d.]+\])", ",\u00a0", kept)

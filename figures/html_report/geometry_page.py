@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ccr_diag.figures.html_report.environment import render
-from ccr_diag.figures.html_report.model_section import moved_class
+from ccr_diag.figures.html_report.model_section import moved_classes
 from ccr_diag.figures.html_report.numbers import Shown, Term, geometry_terms, shown, term_of
 
 Plain = Mapping[str, Any]
@@ -29,7 +29,7 @@ def geometry_page(geometry: Plain, definitions: Mapping[str, str], provenance: P
     of_class = {entry["name"]: entry for entry in geometry["classes"]}
     page: str = render(
         "geometry.html.j2",
-        sentence=_sentence(geometry, known),
+        sentence=_sentence(geometry),
         facts=[f"{geometry['n_classes']:,} classes", f"{geometry['k']} neighbours of each"],
         changes=[_shown(known, summary, key) for key in CHANGES],
         both=[
@@ -38,8 +38,8 @@ def geometry_page(geometry: Plain, definitions: Mapping[str, str], provenance: P
             if summary[key] is not None
         ],
         k=geometry["k"],
-        moved=[moved_class(of_class[name], OF_CLASS, known) for name in geometry["most_moved"]],
-        classes=[moved_class(entry, OF_CLASS, known) for entry in geometry["classes"]],
+        moved=moved_classes([of_class[n] for n in geometry["most_moved"]], OF_CLASS, known),
+        classes=moved_classes(geometry["classes"], OF_CLASS, known),
         terms=[term_of(known, key) for key in OF_CLASS],
         definitions=[*known.values(), *_rest(definitions, known)],
         chosen={key: geometry[key] for key in ("k", "distance", "neighbours", "RBO_persistence")},
@@ -49,7 +49,7 @@ def geometry_page(geometry: Plain, definitions: Mapping[str, str], provenance: P
     return page
 
 
-def _sentence(geometry: Plain, known: Mapping[str, Term]) -> str:
+def _sentence(geometry: Plain) -> str:
     """How many neighbours stayed, and what moved most."""
     kept = 100 * geometry["summary"]["NP"]
     text = f"Of the {geometry['k']} nearest classes of a class, {kept:.0f} % stayed after tuning"

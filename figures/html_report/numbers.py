@@ -1,13 +1,14 @@
 """Numbers of a results record as a page shows them: named, defined, and rounded in one place."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import floor, log10
 from typing import Any
 
 from ccr_diag.effects import digits
-from ccr_diag.figures.style import defined
+from ccr_diag.figures.metric_names import LABELS
+from ccr_diag.figures.style import defined, number
 from ccr_diag.results import Results
 
 NONE = "–"
@@ -65,10 +66,11 @@ class Shown:
 
 _PERCENT, _POINTS, _COUNT, _SIGNED = "%", "points", "count", "signed"
 _BETTER = {"none": "", "zero": "nearer 0", "one": "nearer 1"}
-_LABELS = {  # metric → name, unit
+_LABELS = {  # metric → name, unit; of those that pages show, the others being defined there alone
     "ece_positive": ("ECE, positive", _PERCENT),
     "ece_decision": ("ECE, decision", _PERCENT),
     "ece_expected_positive": ("ECE if calibrated", _PERCENT),
+    "ece_expected_decision": ("ECE if calibrated, decision", _PERCENT),
     "signed_error": ("signed error", _POINTS),
     "map": ("mAP", _PERCENT),
     "mce_positive": ("MCE, positive", _PERCENT),
@@ -136,7 +138,7 @@ def geometry_terms(definitions: Mapping[str, str]) -> dict[str, Term]:
 
 
 def _metric(key: str, about: Mapping[str, Any]) -> Term:
-    label, unit = _LABELS.get(key, (key, ""))
+    label, unit = _LABELS.get(key, (LABELS.get(key, key), ""))
     better = _BETTER.get(about["better"], about["better"])
     return Term(key, label, about["definition"], better, about["source"], unit)
 
@@ -148,8 +150,22 @@ def term_of(known: Mapping[str, Term], key: str) -> Term:
     return replace(term, label=key) if "@" in key else term
 
 
-def shown(term: Term, entry: Mapping[str, Any] | float | int | None) -> Shown:
-    """A value, or an entry ``{"value", "low", "high"}``, rounded."""
+def of_class(term: Term) -> Term:
+    """The mean over classes of average precision is of one class its average precision."""
+    return replace(term, label="AP") if term.key == "map" else term
+
+
+def shown(
+    term: Term, entry: Mapping[str, Any] | float | int | None, places: int | None = None
+) -> Shown:
+    """A value, or an entry ``{"value", "low", "high"}``, rounded.
+
+    Args:
+        term: what it is.
+        entry: the number.
+        places: decimals of one without an interval, more only where it would round to 0; of
+            None as many as count.
+    """
     whole = entry if isinstance(entry, Mapping) else {"value": entry}
     value, low, high = (whole.get(key) for key in ("value", "low", "high"))
     if not defined(value) or value is None:
@@ -159,12 +175,27 @@ def shown(term: Term, entry: Mapping[str, Any] | float | int | None) -> Shown:
     scale, signed = factor(term), term.unit in (_POINTS, _SIGNED)
     suffix = {_PERCENT: "\u00a0%", _POINTS: "\u00a0pts"}.get(term.unit, "")
     if low is None or high is None or not (defined(low) and defined(high)):
-        text = _rounded(scale * value, decimals(scale * value), signed=signed)
+        exact = scale * value
+        n = decimals(exact) if places is None else max(places, _fewest(exact))
+        text = _rounded(exact, n, signed=signed)
         return Shown(term, value, None, None, text + suffix, "")
     furthest = max(abs(scale * end) for end in (low, high))
     n = min(digits(scale * low, scale * high), decimals(furthest))
-    text, *ends = (_rounded(scale * number, n, signed=signed) for number in (value, low, high))
+    text, *ends = (_rounded(scale * end, n, signed=signed) for end in (value, low, high))
     return Shown(term, value, low, high, text + suffix, " to ".join(ends))
+
+
+def column(term: Term, entries: Sequence[Mapping[str, Any] | float | int | None]) -> list[Shown]:
+    """The numbers of a column: without intervals they have the decimals of the largest."""
+    cells = [shown(term, entry) for entry in entries]
+    alone = [abs(cell.value) for cell in cells if cell.value is not None and cell.low is None]
+    places = decimals(factor(term) * max(alone, default=0.0))
+    return [shown(term, entry, places) for entry in entries]
+
+
+def decimals_of(cell: Shown) -> int:
+    """As many as it is shown with."""
+    return len(re.sub(r"[^\d.]", "", cell.text).partition(".")[2])
 
 
 def factor(term: Term) -> float:
@@ -186,7 +217,12 @@ def decimals(value: float) -> int:
     return min(max(DIGITS - 1 - floor(log10(abs(value))), 0), MOST_DECIMALS)
 
 
+def _fewest(value: float) -> int:
+    """So many that it does not round to 0."""
+    return min(max(-floor(log10(abs(value))), 0), MOST_DECIMALS) if value else 0
+
+
 def _rounded(value: float, n: int, *, signed: bool) -> str:
     """With a true minus sign; zero has none."""
-    text = f"{value:z.{n}f}".replace("-", "−")
+    text = number(value, f"z.{n}f")
     return f"+{text}" if signed and float(f"{value:.{n}f}") > 0 else text

@@ -6,16 +6,14 @@ from typing import Any
 from ccr_diag.figures.html_report.charts import axis, look_record
 from ccr_diag.figures.html_report.differences_section import differences_section
 from ccr_diag.figures.html_report.environment import render
-from ccr_diag.figures.html_report.model_section import model_section
-from ccr_diag.figures.html_report.numbers import OWN_TERMS, Term, shown, term_of, terms
+from ccr_diag.figures.html_report.model_section import SUMMARIES, model_section
+from ccr_diag.figures.html_report.numbers import OWN_TERMS, Term, column, shown, term_of, terms
 from ccr_diag.figures.style import averages, results_looks
 from ccr_diag.metrics.presets import preset
 from ccr_diag.results import Results
-from ccr_diag.verdict import verdict
+from ccr_diag.verdict import expected_of, verdict
 
 Plain = Mapping[str, Any]
-SUMMARY = ("ece_positive", "ece_decision", "signed_error", "map")
-EXPECTED = "ece_expected_positive"
 
 
 def results_page(results: Results) -> str:
@@ -28,8 +26,10 @@ def results_page(results: Results) -> str:
         The page; every name in it is escaped.
     """
     known, looks, said = terms(results), results_looks(results), verdict(results)
+    headline = preset(results["definitions"]["preset"]).headline
+    n_bins = results["definitions"]["n_bins"]
     models = [
-        model_section(model, f"m{i}", looks[model["name"]], known, results["definitions"]["n_bins"])
+        model_section(model, f"m{i}", looks[model["name"]], known, n_bins, headline)
         for i, model in enumerate(results["models"])
     ]
     page: str = render(
@@ -39,9 +39,9 @@ def results_page(results: Results) -> str:
         verdict=said,
         shown_first=_shown_first(results, said.evidence.get("least")),
         models=models,
-        glance=_glance(results, known),
-        averages=averages(results, [m["metrics"]["ece_positive"] for m in results["models"]])
-        if all("ece_positive" in m["metrics"] for m in results["models"])
+        glance=_glance(results, known, headline),
+        averages=averages(results, [m["metrics"][headline] for m in results["models"]])
+        if all(headline in m["metrics"] for m in results["models"])
         else results["definitions"]["interval"],
         several_splits=any(len(m["splits"]) > 1 for m in results["models"]),
         differences=differences_section(results, known),
@@ -87,22 +87,30 @@ def _span(counts: list[int]) -> str:
     return f"{least:,}" if least == most else f"{least:,}–{most:,}"
 
 
-def _glance(results: Results, known: Mapping[str, Term]) -> dict[str, Any]:
+def _glance(results: Results, known: Mapping[str, Term], headline: str) -> dict[str, Any]:
     """One row a model: the summary numbers, and the first of them on one axis."""
-    models = results["models"]
-    columns = [key for key in SUMMARY if any(key in model["metrics"] for model in models)]
-    rows, looks = [], results_looks(results)
-    for model in models:
-        entries = {key: model["metrics"].get(key) for key in (*SUMMARY, EXPECTED)}
-        rows.append(
-            {
-                "label": model["label"],
-                "look": look_record(looks[model["name"]]),
-                "cells": [shown(term_of(known, key), entries[key]) for key in columns],
-                "expected": shown(term_of(known, EXPECTED), (entries[EXPECTED] or {}).get("value")),
-            }
-        )
-    first = [row["cells"][0] for row in rows] if columns else []
+    models, looks, expected = results["models"], results_looks(results), expected_of(headline)
+    columns = [
+        key for key in SUMMARIES[headline] if any(key in model["metrics"] for model in models)
+    ]
+    cells = [
+        column(term_of(known, key), [model["metrics"].get(key) for model in models])
+        for key in columns
+    ]
+    chance = column(
+        term_of(known, expected),
+        [(model["metrics"].get(expected) or {}).get("value") for model in models],
+    )
+    rows: list[dict[str, Any]] = [
+        {
+            "label": model["label"],
+            "look": look_record(looks[model["name"]]),
+            "cells": [of_metric[i] for of_metric in cells],
+            "expected": chance[i],
+        }
+        for i, model in enumerate(models)
+    ]
+    first = cells[0] if cells else []
     shared = axis(first, [row["expected"].value for row in rows])
     for row in rows:
         row["mark"] = shared.mark(row["cells"][0], row["expected"].value) if columns else None
@@ -110,8 +118,8 @@ def _glance(results: Results, known: Mapping[str, Term]) -> dict[str, Any]:
         "rows": rows,
         "axis": shared,
         "terms": [term_of(known, key) for key in columns],
-        "expected": term_of(known, EXPECTED)
-        if any(EXPECTED in model["metrics"] for model in models)
+        "expected": term_of(known, expected)
+        if any(expected in model["metrics"] for model in models)
         else None,
     }
 

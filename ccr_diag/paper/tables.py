@@ -1,6 +1,6 @@
 """The tables of the paper on CCR, of the numbers of a sweep: Markdown, LaTeX, and tidy CSV.
 
-A row is a framework and a number, a column a method (``paper_methods``); the best of a row is
+A row is a framework and a number, a column a method (``methods``); the best of a row is
 marked. What was not run is a gap, and a note says how to fill it. What the paper itself prints
 stands in columns of its own, on request, and takes no part in what is best.
 """
@@ -13,24 +13,30 @@ from typing import Any
 
 import pandas as pd
 
-from ccr_diag.paper_kinds import KINDS, Kind
-from ccr_diag.paper_layout import beside, columns_of, lay_out_means, rows_of, unanswered
-from ccr_diag.paper_methods import (
+from ccr_diag.paper.kinds import KINDS, Kind
+from ccr_diag.paper.layout import beside, columns_of, lay_out_means, rows_of, unanswered
+from ccr_diag.paper.methods import (
     PLACE,
     means_of_methods,
     runs_of_methods,
     with_harmonic_accuracy,
     with_zero_shot,
 )
-from ccr_diag.paper_notes import gap_notes, notes_of, paper_notes
-from ccr_diag.paper_values import printed
+from ccr_diag.paper.notes import (
+    gap_notes,
+    how_to_fill,
+    notes_of,
+    paper_notes,
+    paper_remarks,
+    unsaid,
+)
+from ccr_diag.paper.printed import printed
 from ccr_diag.report_layout import Table, as_latex, as_markdown
 from ccr_diag.report_sweep import Spread
 from ccr_diag.runs import write_atomically, write_text
 from ccr_diag.sweep_table import ZERO_SHOT, check_table
 
 OURS, PAPER = "ours", "paper"
-_LATEX_NEEDS = "% \\usepackage{booktabs}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +46,8 @@ class PaperTable:
     Args:
         name: of its files, without ending.
         table: as it is shown.
-        notes: sentences below it.
+        notes: sentences that it cannot be read without.
+        remarks: how to fill its gaps, and what else there is to know.
         frame: the numbers in full precision, one a row; ``origin`` says whose they are, ``ours``
             or ``paper``.
     """
@@ -48,6 +55,7 @@ class PaperTable:
     name: str
     table: Table
     notes: tuple[str, ...]
+    remarks: tuple[str, ...]
     frame: pd.DataFrame
 
 
@@ -70,14 +78,14 @@ def paper_tables(
     runs = runs[runs["metric"].isin({metric for kind in KINDS for metric, _ in kind.rows.values()})]
     if runs.empty:
         return []
-    means = means_of_methods(runs)
+    means, calibrators = means_of_methods(runs), table["calibrator"].unique().tolist()
     found: dict[str, PaperTable] = {}
     for kind in KINDS:
         for name, title, places in _cuts(kind, runs):
             there = _cut(kind, places, means)
             if there["method"].nunique() > 1:
                 free, of = _free(name, found), _cut(kind, places, runs)
-                found[free] = _made(kind, free, title, of, there, spread, with_paper)
+                found[free] = _made(kind, free, title, of, there, calibrators, spread, with_paper)
     return list(found.values())
 
 
@@ -97,12 +105,19 @@ def write_tables(tables: Sequence[PaperTable], folder: Path) -> list[Path]:
     written = []
     for made in tables:
         markdown, csv, latex = (folder / f"{made.name}.{ending}" for ending in ("md", "csv", "tex"))
-        write_text(markdown, as_markdown([made.table]) + "".join(f"\n{n}\n" for n in made.notes))
+        below = "".join(f"\n{_fenced(line)}\n" for line in (*made.notes, *made.remarks))
+        write_text(markdown, as_markdown([made.table]) + below)
         _write_csv(csv, made.frame)
-        comments = [_LATEX_NEEDS, *(f"% {note}" for note in made.notes)]
-        write_text(latex, "\n".join([*comments, "", as_latex([made.table])]))
+        comments = [f"% {line}".rstrip() for r in made.remarks for line in [*r.splitlines(), ""]]
+        write_text(latex, "\n".join([as_latex([made.table], made.notes), *comments]))
         written += [markdown, csv, latex]
     return written
+
+
+def _fenced(remark: str) -> str:
+    """In Markdown, what follows a sentence set as code."""
+    said, _, code = remark.partition("\n\n")
+    return f"{said}\n\n```toml\n{code}\n```" if code else said
 
 
 def _write_csv(path: Path, frame: pd.DataFrame) -> None:
@@ -152,6 +167,7 @@ def _made(
     title: str,
     runs: pd.DataFrame,
     means: pd.DataFrame,
+    calibrators: Sequence[str],
     spread: Spread,
     with_paper: bool,
 ) -> PaperTable:
@@ -161,15 +177,18 @@ def _made(
     title = f"{title}, × 100"
     header, body, missing = lay_out_means(kind, shown, rows, columns, spread)
     lines = [*notes_of(kind, runs, means, spread), *gap_notes(missing)]
+    remarks = [*how_to_fill(missing, calibrators), *unsaid(means)]
     frame = shown.assign(table=name, origin=OURS)
     known = printed(kind.name) if with_paper else None
     if known is not None:
         title, header, body = beside(known, title, header, body, rows)
-        lines += paper_notes(known, unanswered(kind, known, rows), means)
+        lines += paper_notes(known, means)
+        remarks += paper_remarks(unanswered(kind, known, rows), means)
         theirs = known.values.assign(table=name, origin=PAPER)
         whole = dict.fromkeys(frame.select_dtypes("int64").columns, "Int64")  # some are unknown
         frame = pd.concat([frame, theirs], ignore_index=True).astype(whole)
-    return PaperTable(name, (title, header, body), tuple(lines), frame[_ordered(frame)])
+    table = (title, header, body)
+    return PaperTable(name, table, tuple(lines), tuple(remarks), frame[_ordered(frame)])
 
 
 def _ordered(frame: pd.DataFrame) -> list[str]:

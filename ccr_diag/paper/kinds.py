@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ccr_diag.paper_methods import ACCURACY
+from ccr_diag.paper.methods import ACCURACY
 from ccr_diag.report_tables import ALL
 from ccr_diag.sweep_table import ZERO_SHOT
 

@@ -1,4 +1,4 @@
-"""What the paper on CCR prints, as data: ``paper_values.toml``, with where it is from and doubts.
+"""What the paper on CCR prints, as data: ``printed.toml``, with where it is from and doubts.
 
 These numbers were not measured here. They stand beside measured ones on request, in columns or rows
 of their own.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-FILE = Path(__file__).with_name("paper_values.toml")
+FILE = Path(__file__).with_name("printed.toml")
 SHOTS = 16  # a class, in all of its tables
 
 
@@ -31,7 +31,7 @@ class Printed:
 
 
 def printed(name: str) -> Printed | None:
-    """What the paper prints for a table of ``paper_tables``; None where nothing is known."""
+    """What the paper prints for a table of ``tables.paper_tables``; None where nothing is known."""
     content = tomllib.loads(FILE.read_text(encoding="utf-8"))
     for table in content["table"]:
         if table["name"] == name:

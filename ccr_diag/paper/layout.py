@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 
 from ccr_diag.metrics.registry import better
-from ccr_diag.paper_kinds import Kind
-from ccr_diag.paper_methods import PLACE
-from ccr_diag.paper_notes import Gap
-from ccr_diag.paper_values import SHOTS, Printed
+from ccr_diag.paper.kinds import Kind
+from ccr_diag.paper.methods import OF_REGULARIZER, PLACE, settings_of
+from ccr_diag.paper.notes import Gap
+from ccr_diag.paper.printed import SHOTS, Printed
 from ccr_diag.records import label
 from ccr_diag.report_sweep import Spread, entry_of
 from ccr_diag.report_tables import cells
@@ -34,6 +34,7 @@ class Row:
         said: what the row is called.
         metric: of the number.
         group: of classes.
+        settings: of its runs, those that tell the runs of the table apart.
     """
 
     label: str
@@ -44,6 +45,7 @@ class Row:
     said: str
     metric: str
     group: str
+    settings: tuple[tuple[str, Any], ...]
 
     @property
     def data_said(self) -> str:
@@ -62,17 +64,36 @@ def rows_of(kind: Kind, means: pd.DataFrame) -> list[Row]:
     """The rows of a table, those of a framework together; numbers that no run has are left out."""
     tuned = means[means["method"] != ZERO_SHOT]
     cells_there = set(zip(tuned["metric"], tuned["group"], strict=True))
+    told = _telling(tuned, of_regularizer=False)
     found = []
     for first in tuned.drop_duplicates(["row", *PLACE]).to_dict("records"):
         place = (first["data"], first["test_split"])
         source = first.get("train_data") == first["data"]
+        about = (first["row"], first["framework"], first["shots"], place, source)
+        settings = tuple((name, first[name]) for name in told)
         found += [
-            Row(first["row"], first["framework"], first["shots"], place, source, said, *cell)
+            Row(*about, said, *cell, settings)
             for said, cell in kind.rows.items()
             if cell in cells_there
         ]
     order = {label_: i for i, label_ in enumerate(tuned["row"].unique())}
     return sorted(found, key=lambda row: order[row.label])
+
+
+def _telling(means: pd.DataFrame, *, of_regularizer: bool) -> list[str]:
+    """Settings, of regularizers or others, that are not the same everywhere."""
+    of = [name for name in settings_of(means) if (name in OF_REGULARIZER) == of_regularizer]
+    return [name for name in of if means[name].nunique() > 1]
+
+
+def _settings_of_columns(means: pd.DataFrame) -> dict[str, tuple[tuple[str, Any], ...]]:
+    """Column → settings of its regularizer, where the method stands in several."""
+    found: dict[str, tuple[tuple[str, Any], ...]] = {}
+    for _, part in means.groupby("method", sort=False):
+        told = _telling(part, of_regularizer=True)
+        for first in part.drop_duplicates("column").to_dict("records"):
+            found[first["column"]] = tuple((name, first[name]) for name in told)
+    return found
 
 
 def columns_of(kind: Kind, means: pd.DataFrame) -> dict[str, str]:
@@ -103,6 +124,7 @@ def lay_out_means(
     }
     run = set(means[place_of].itertuples(index=False, name=None))
     run_anywhere = {key[:2] for key in run}
+    added = _settings_of_columns(means)
     body, gaps = [], []
     for row in rows:
         keys = [(row.label, column, *row.place) for column in columns]
@@ -114,7 +136,8 @@ def lay_out_means(
         for key in keys:
             if key not in run and columns[key[1]] != ZERO_SHOT:
                 on = f" on {row.place[0]}" if key[:2] in run_anywhere else ""
-                gaps.append(Gap(row.label + on, row.framework, columns[key[1]], key[1]))
+                settings = (*row.settings, *added.get(key[1], ()))
+                gaps.append(Gap(row.label + on, row.framework, columns[key[1]], key[1], settings))
     data = ["data"] if kind.across_data else []
     return ["framework", *data, kind.rows_are, *columns], body, gaps
 
