@@ -21,6 +21,11 @@ settings.register_profile("repeatable", max_examples=50, deadline=None, derandom
 settings.load_profile("repeatable")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that only short ones are left when there is nothing more to share."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(autouse=True)
 def close_figures() -> Iterator[None]:
     """No figure outlives its test."""

@@ -71,7 +71,7 @@ def test_the_training_script_runs_continues_and_leaves_a_model_that_loads(tmp_pa
     from ccr_diag.embedded import pretrain
 
     def train(steps):
-        flags = f"--steps {steps} --decay 1 --batch-size 16 --threads 1 --evaluation-images 86"
+        flags = f"--steps {steps} --decay 1 --batch-size 64 --threads 1 --evaluation-images 86"
         monkeypatch.setattr(sys, "argv", ["pretrain", str(tmp_path), *flags.split()])
         pretrain.main()
         return json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])

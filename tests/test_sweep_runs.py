@@ -89,6 +89,7 @@ def _wait_for(what, process):
         time.sleep(0.01)
 
 
+@pytest.mark.long
 def test_a_sweep_that_is_killed_and_interrupted_ends_with_the_table_of_an_unbroken_one(
     grid_file, swept, ccr, tmp_path
 ):
