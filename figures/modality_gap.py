@@ -141,7 +141,7 @@ def modality_gap_pictures(results: Results) -> list[Picture]:
 
 
 def _page(
-    results: Results, panels: list[list[Model]], join: Join, keys: list[Line2D], says: str
+    results: Results, panels: Sequence[list[Model]], join: Join, keys: list[Line2D], says: str
 ) -> Figure:
     """One panel a text space."""
     limits = _limits(results)

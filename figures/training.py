@@ -173,7 +173,8 @@ def _looks(curves: pd.DataFrame) -> dict[str, Look]:
     models = _models(curves)
     again = models.duplicated()
     names = [
-        run if twice else model for (run, model), twice in zip(models.items(), again, strict=True)
+        str(run) if twice else model
+        for (run, model), twice in zip(models.items(), again, strict=True)
     ]
     return dict(zip(models.index, model_looks(names).values(), strict=True))
 

@@ -55,7 +55,8 @@ def _forests(
     labels: Sequence[str], rows: Sequence[Plain], known: Mapping[str, Term]
 ) -> list[dict[str, Any]]:
     """One a metric: all classes, base and the groups."""
-    whole = pair_record("", *labels, rows, known)
+    a, b = labels
+    whole = pair_record("", a, b, rows, known)
     return [_forest(block) | {"terms": whole["terms"]} for block in whole["blocks"]]
 
 

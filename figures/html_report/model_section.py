@@ -67,7 +67,7 @@ def model_section(
 
 def _cards(model: Plain, known: Mapping[str, Term], headline: str) -> list[dict[str, Any]]:
     """The summary numbers; beside the first, what a calibrated model would show."""
-    found = [
+    found: list[dict[str, Any]] = [
         {"shown": shown(term_of(known, key), model["metrics"][key]), "beside": None}
         for key in SUMMARIES[headline]
         if key in model["metrics"]
