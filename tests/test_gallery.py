@@ -37,7 +37,7 @@ def in_rows(table):
     numbers = [c for c in table.select_dtypes("number") if c not in ("split", "bin")]
     keys = [column for column in table if column not in numbers]
     place = table.groupby(keys, dropna=False).cumcount()
-    return table.fillna(dict.fromkeys(keys, "")).set_index([*keys, place])[numbers]
+    return table.astype(dict.fromkeys(keys, str)).set_index([*keys, place])[numbers]
 
 
 def hold_against_committed(picture):
