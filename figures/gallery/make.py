@@ -1,12 +1,12 @@
 """Makes the pictures of the README and the tables behind them: ``python figures/gallery/make.py``.
 
     ccr-diag demo ──► results ──► figures: PNG and CSV
-    sweeps/lambda.csv ────────────────────► figures: PNG and CSV
+    sweeps/lambda.csv ──────────► figures: PNG and CSV
     the demo's report.html ──► Chromium ──► report.png
 
-The demo takes a minute or two, or is that of ``--demo FOLDER``. Of ``ccr-diag sweep lambda``, which
-takes half an hour, ``sweeps/lambda.csv`` keeps the rows that the figure needs; ``--sweep FOLDER``
-takes them anew. ``tests/test_gallery.py`` makes the tables again and holds them against these.
+The demo takes a minute or two, or is that of ``--demo FOLDER``. ``sweeps/lambda.csv`` keeps the
+rows of ``ccr-diag sweep lambda`` that the figure needs; ``--sweep FOLDER`` takes them anew.
+``tests/test_gallery.py`` makes the tables again and holds them against these.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ccr_diag.figures.association import association_pictures
 from ccr_diag.figures.frequency import frequency_pictures
 from ccr_diag.figures.gallery import write_pictures
 from ccr_diag.figures.modality_gap import modality_gap_pictures
@@ -34,7 +33,6 @@ SWEEP = GALLERY / "sweeps" / "lambda.csv"
 OF_RESULTS = (
     story_pictures,
     frequency_pictures,
-    association_pictures,
     reliability_pictures,
     modality_gap_pictures,
 )
